@@ -1,0 +1,1 @@
+//! Payload blocks in mapped memory: who may use which bytes, until when.

@@ -1,0 +1,1 @@
+//! Lua over the runtime: one state per service, and the native modules.

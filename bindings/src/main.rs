@@ -1,0 +1,3 @@
+//! The `skein` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Services, mailboxes, workers and timers, without Lua.

@@ -1,0 +1,1 @@
+//! Frozen tables that many states read and nobody copies.
