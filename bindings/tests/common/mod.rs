@@ -16,26 +16,26 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory with the files of one node.
-pub struct Site {
+pub(crate) struct Site {
     dir: TempDir,
 }
 
 /// What a node that ended has left.
 #[derive(Debug)]
-pub struct Ended {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Site {
     /// An empty directory, without a config.
-    pub fn empty() -> Site {
+    pub(crate) fn empty() -> Site {
         Site { dir: tempfile::tempdir().expect("a temporary directory") }
     }
 
     /// A single node that starts the service `main` with this text, and finds other services beside it.
-    pub fn with_main(main: &str) -> Site {
+    pub(crate) fn with_main(main: &str) -> Site {
         let site = Site::empty();
         site.write("main.lua", main);
         site.config("");
@@ -43,26 +43,26 @@ impl Site {
     }
 
     /// Writes the usual config of a single node, and behind it `more`, which may overrule it.
-    pub fn config(&self, more: &str) {
+    pub(crate) fn config(&self, more: &str) {
         let text = format!("thread = 2\nharbor = 0\nluaservice = \"./?.lua\"\n{more}\n");
         self.write("config", &text);
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("a file of the site");
     }
 
     /// The text of a file, empty as long as there is none.
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.path(name)).unwrap_or_default()).into_owned()
     }
 
     /// Starts the binary with these arguments.
-    pub fn start(&self, args: &[&str]) -> Running<'_> {
+    pub(crate) fn start(&self, args: &[&str]) -> Running<'_> {
         let out = |name| fs::File::create(self.path(name)).expect("a file for the output");
         let child = Command::new(env!("CARGO_BIN_EXE_skein"))
             .args(args)
@@ -76,28 +76,28 @@ impl Site {
     }
 
     /// Runs `skein config` until it ends by itself.
-    pub fn run(&self) -> Ended {
+    pub(crate) fn run(&self) -> Ended {
         self.start(&["config"]).wait()
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 }
 
 /// A node at work. Dropping it kills it.
-pub struct Running<'a> {
+pub(crate) struct Running<'a> {
     site: &'a Site,
     child: Child,
 }
 
 impl Running<'_> {
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for the process to end by itself.
-    pub fn wait(mut self) -> Ended {
+    pub(crate) fn wait(mut self) -> Ended {
         let site = self.site;
         let status = until(
             || self.child.try_wait().expect("the state of a child"),
@@ -107,7 +107,7 @@ impl Running<'_> {
     }
 
     /// Waits until `file` of the site holds `text`, and returns all of it.
-    pub fn wait_for(&mut self, file: &str, text: &str) -> String {
+    pub(crate) fn wait_for(&mut self, file: &str, text: &str) -> String {
         let site = self.site;
         until(
             || Some(site.read(file)).filter(|it| it.contains(text)),
@@ -116,7 +116,7 @@ impl Running<'_> {
     }
 
     /// Sends a signal to the process.
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("a signal to a child");
     }
@@ -135,7 +135,7 @@ fn shown(site: &Site) -> String {
 }
 
 /// Asks again until there is an answer.
-pub fn until<T>(mut ask: impl FnMut() -> Option<T>, complaint: impl Fn() -> String) -> T {
+pub(crate) fn until<T>(mut ask: impl FnMut() -> Option<T>, complaint: impl Fn() -> String) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(it) = ask() {
