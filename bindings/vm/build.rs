@@ -72,6 +72,8 @@ fn main() {
         // cc turns it on beside debug information; it costs the interpreter a register.
         .force_frame_pointer(false)
         .flag_if_supported("-fno-common")
+        // One Lua in the program: its own calls need not be replaceable.
+        .flag_if_supported("-fno-semantic-interposition")
         .flag_if_supported("-fno-plt")
         .flag_if_supported("-Wno-attributes");
     for flag in env::var("SKEIN_VM_CFLAGS").unwrap_or_default().split_whitespace() {

@@ -1,14 +1,19 @@
-/* Shared (frozen) objects: everything whose address lies in one fixed arena.
-   All hooks below test the address only, so they never touch foreign memory. */
-#ifndef shr_h
-#define shr_h
+/*
+** Shared (frozen) objects: everything whose address lies in the fixed range of
+** the arena. A test of the address is all the hooks do, so none of them touches
+** foreign memory.
+*/
+#ifndef skein_shr_h
+#define skein_shr_h
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHR_BITS  44                          /* as skein_arena::range */
+/* skein_arena::range; src/shared.rs asserts that they agree */
 #define SHR_BASE  UINT64_C(0x200000000000)
-#define SHR_SLOT_BITS 21                      /* liveness granularity: 2 MiB */
-#define SHR_NSLOTS (UINT64_C(1) << (SHR_BITS - SHR_SLOT_BITS))
+#define SHR_BITS  44
+
+/* the grain of the liveness scan: 2 MiB, one byte each in 'notes' */
+#define SHR_SLOT_BITS 21
 
 #define shr_in(p)  (((uintptr_t)(p) >> SHR_BITS) == (SHR_BASE >> SHR_BITS))
 

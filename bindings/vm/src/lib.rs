@@ -1,4 +1,23 @@
-//! The Lua virtual machine.
-#![allow(missing_docs)]
+//! The Lua virtual machine of skein: Lua 5.5.1, unmodified, with what a process full of states needs of it.
+//!
+//! The machine is one C file (`csrc/onevm.c`) that includes the sources of the crate `lua-src` under macro overrides.
+//! Added are objects of the arena that every state reads ([`shared`]), one hash seed for all states ([`seed`]), files
+//! embedded in the program ([`embedded`]), compiled chunks kept for the process ([`cache`]), and states with counted,
+//! limited memory that other threads can interrupt ([`state`]).
+//!
+//! This crate is also the only door to mlua: depend on it, and use [`mlua`] and [`ffi`] from here, so that there is one
+//! Lua in the program. mlua keeps nothing in `lua_getextraspace`; nor do we, C modules may have it.
+//!
+//! # From skynet
+//! 3rd/lua (patched Lua) → `csrc/`, luaL_loadfilex with its code cache → [`cache`], the shared hash seed → [`seed`],
+//! `lalloc` of service_snlua.c → [`state::Memory`], `signal_hook` → [`state::Memory::interrupt`].
+
+pub mod cache;
+pub mod embedded;
+mod hooks;
+pub mod seed;
+pub mod shared;
+pub mod state;
+
 pub use mlua;
 pub use mlua_sys as ffi;

@@ -1,0 +1,64 @@
+//! What the machine asks of Rust: the other side of `csrc/host.h`.
+//!
+//! Called from C frames in the middle of Lua calls: nothing here calls Lua, and no panic leaves.
+
+use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::{cache, embedded, seed};
+
+/// Hands `found` out through the two places, and says whether there was something.
+///
+/// # Safety
+///
+/// `data` and `size` may be written.
+unsafe fn answer(found: Option<&'static [u8]>, data: *mut *const c_char, size: *mut usize) -> c_int {
+    let Some(bytes) = found else { return 0 };
+    // SAFETY: promised by the caller.
+    unsafe {
+        data.write(bytes.as_ptr().cast());
+        size.write(bytes.len());
+    }
+    1
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn skein_vm_seed() -> c_uint {
+    // An abort is right if there are no random numbers: no state could be made.
+    seed::get()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn skein_vm_embedded(
+    name: *const c_char,
+    data: *mut *const c_char,
+    size: *mut usize,
+) -> c_int {
+    // SAFETY: the machine hands us a terminated name, which stays put until we return.
+    let name = unsafe { CStr::from_ptr(name) };
+    let found = catch_unwind(|| embedded::find(name.to_bytes())).unwrap_or(None);
+    // SAFETY: two locals of the C function that called.
+    unsafe { answer(found, data, size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn skein_vm_chunk(
+    name: *const c_char,
+    data: *mut *const c_char,
+    size: *mut usize,
+) -> c_int {
+    // SAFETY: as in `skein_vm_embedded`.
+    let name = unsafe { CStr::from_ptr(name) };
+    let found = catch_unwind(|| cache::chunk(name.to_bytes())).unwrap_or(None);
+    // SAFETY: as in `skein_vm_embedded`.
+    unsafe { answer(found, data, size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn skein_vm_keep(name: *const c_char, data: *const c_char, size: usize) {
+    // SAFETY: a terminated name and the `size` bytes of a string on Lua's stack; both stay put until we return.
+    let (name, bytes) =
+        unsafe { (CStr::from_ptr(name), std::slice::from_raw_parts(data.cast::<u8>(), size)) };
+    // A chunk that is not kept is compiled again.
+    let _ = catch_unwind(AssertUnwindSafe(|| cache::keep(name.to_bytes(), bytes)));
+}

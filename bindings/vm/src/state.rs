@@ -1,0 +1,205 @@
+//! A Lua state with memory of its own: counted, limited, and a place for others to ask it to stop.
+//!
+//! # Who touches what
+//! [`Memory`] is shared between the state, whose worker allocates, and whoever watches the service. The counters have
+//! one writer, the thread that runs the state; others may read them. `interrupt` is written by both sides, as a small
+//! machine: 0 nothing, 1 asked for, -1 closed.
+//!
+//! # Invariants
+//! * **M1** `interrupt` is the first word of [`Memory`]: `csrc/interrupt.c` reads it through the allocator's `ud`.
+//! * **M2** The process-wide count is the number of states whose `interrupt` is 1: who makes the transition to or from
+//!   1 changes it.
+//! * **M3** A state outlives its last use and is closed before its `Memory` goes.
+//!
+//! # From skynet
+//! service_snlua.c: `lalloc` → [`allocate`], `mem`, `mem_limit`, `mem_report` → [`Memory`], `snlua_signal` and
+//! `signal_hook` → [`Memory::interrupt`].
+
+use std::ffi::{c_int, c_void};
+use std::fmt;
+use std::mem::offset_of;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+
+use crate::ffi::{self, lua_Alloc, lua_State};
+
+/// The first [`Memory::used`] that is worth a warning; each further one is at twice the last.
+pub const FIRST_WARNING: usize = 32 << 20;
+
+const IDLE: i32 = 0;
+const ASKED: i32 = 1;
+const CLOSED: i32 = -1;
+
+unsafe extern "C-unwind" {
+    fn skein_newstate(allocate: lua_Alloc, memory: *mut c_void) -> *mut lua_State;
+    fn skein_interrupts() -> *mut c_int;
+}
+
+/// What a state has allocated, what it may, and whether it was asked to stop.
+#[repr(C)]
+pub struct Memory {
+    interrupt: AtomicI32,
+    used: AtomicUsize,
+    limit: AtomicUsize,
+    warn_above: AtomicUsize,
+    warn: Box<dyn Fn(usize) + Send + Sync>,
+}
+
+const _: () = assert!(offset_of!(Memory, interrupt) == 0 && size_of::<AtomicI32>() == size_of::<c_int>());
+
+impl Memory {
+    /// Memory without a limit. `warn` is called with the bytes used when they pass [`FIRST_WARNING`], and when they
+    /// have doubled since; it runs inside an allocation, so it may not use the state.
+    pub fn new(warn: impl Fn(usize) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            interrupt: AtomicI32::new(IDLE),
+            used: AtomicUsize::new(0),
+            limit: AtomicUsize::new(usize::MAX),
+            warn_above: AtomicUsize::new(FIRST_WARNING),
+            warn: Box::new(warn),
+        })
+    }
+
+    /// Bytes the state has allocated.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Lets allocations fail that would take the state above `limit` bytes: Lua raises `not enough memory`.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Raises `signal 0` in the code that the state runs, or will run next. Says whether that is a new request: there
+    /// is one at a time.
+    pub fn interrupt(&self) -> bool {
+        let asked =
+            self.interrupt.compare_exchange(IDLE, ASKED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if asked {
+            pending().fetch_add(1, Ordering::Relaxed);
+        }
+        asked
+    }
+
+    /// Whether a request waits for the state to run.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed) == ASKED
+    }
+
+    fn close(&self) {
+        if self.interrupt.swap(CLOSED, Ordering::AcqRel) == ASKED {
+            pending().fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn warn(&self, used: usize) {
+        let mut above = self.warn_above.load(Ordering::Relaxed);
+        while above < used {
+            above = above.saturating_mul(2);
+        }
+        self.warn_above.store(above, Ordering::Relaxed);
+        // A warning that panics is a warning less; the allocation goes on.
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.warn)(used)));
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("used", &self.used)
+            .field("limit", &self.limit)
+            .field("interrupt", &self.interrupt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// States of this process with a request that they have not seen (M2).
+fn pending() -> &'static AtomicI32 {
+    // SAFETY: a static of the machine, which it touches with atomic operations only.
+    unsafe { AtomicI32::from_ptr(skein_interrupts()) }
+}
+
+/// The machine's allocator.
+///
+/// # Safety
+///
+/// `memory` is the `Memory` of the calling state, and `block` is null or came from here with `old` bytes.
+unsafe extern "C" fn allocate(
+    memory: *mut c_void,
+    block: *mut c_void,
+    old: usize,
+    new: usize,
+) -> *mut c_void {
+    // SAFETY: promised by the caller.
+    let memory = unsafe { &*memory.cast::<Memory>() };
+    // For a new block `old` is a kind of object.
+    let old = if block.is_null() { 0 } else { old };
+    let used = memory.used.load(Ordering::Relaxed).wrapping_sub(old).wrapping_add(new);
+    if new == 0 {
+        // SAFETY: promised by the caller.
+        unsafe { libc::free(block) };
+        memory.used.store(used, Ordering::Relaxed);
+        return ptr::null_mut();
+    }
+    if new > old && used > memory.limit.load(Ordering::Relaxed) {
+        return ptr::null_mut();
+    }
+    // SAFETY: promised by the caller.
+    let moved = unsafe { libc::realloc(block, new) };
+    if moved.is_null() {
+        // The machine counts on it that blocks shrink: the old one is large enough.
+        if new > old {
+            return moved;
+        }
+        memory.used.store(used, Ordering::Relaxed);
+        return block;
+    }
+    memory.used.store(used, Ordering::Relaxed);
+    if used > memory.warn_above.load(Ordering::Relaxed) {
+        memory.warn(used);
+    }
+    moved
+}
+
+/// A Lua state; closed when dropped.
+#[derive(Debug)]
+pub struct State {
+    main: NonNull<lua_State>,
+    memory: Arc<Memory>,
+}
+
+// SAFETY: a Lua state belongs to no thread. Only its owner reaches it, and whoever shares pointers into it promised
+// (`as_ptr`) to use them only while the owner may.
+unsafe impl Send for State {}
+
+impl State {
+    /// An empty state: no libraries, the collector running. `None` if there is no memory for it.
+    pub fn new(memory: Arc<Memory>) -> Option<Self> {
+        // SAFETY: `allocate` fits the machine's contract; `memory` lives until the state is closed (M3).
+        let main = unsafe { skein_newstate(allocate, Arc::as_ptr(&memory).cast_mut().cast()) };
+        Some(Self { main: NonNull::new(main)?, memory })
+    }
+
+    /// The main thread of the state, for the functions of [`ffi`]. Valid while `self` lives; calls may raise, which
+    /// outside of a protected call ends the process.
+    pub fn as_ptr(&self) -> *mut lua_State {
+        self.main.as_ptr()
+    }
+
+    /// Its memory.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // SAFETY: we own the state. Finalizers run protected inside.
+        unsafe { ffi::lua_close(self.main.as_ptr()) };
+        self.memory.close();
+    }
+}
