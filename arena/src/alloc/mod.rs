@@ -1,0 +1,5 @@
+//! From a size to a block, and back.
+
+mod boxed;
+
+pub(crate) use boxed::*;

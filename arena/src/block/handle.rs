@@ -1,0 +1,475 @@
+//! `Block` and `Payload`: owners of a block as types.
+//!
+//! A [`Block`] is a sole owner and may write. [`Block::share`] makes it a [`Payload`], which anybody may read and nobody may
+//! write; each clone is one more owner. [`Payload::try_unique`] is the way back for whoever is left alone with it.
+//!
+//! Both are one pointer wide. They carry no reference to an arena: the address says which heap a block belongs to.
+//!
+//! # From skynet
+//! `void *msg, size_t sz` → `Block` · `PTYPE_TAG_DONTCOPY` → passing a `Block` by value · `skynet_free(msg)` → `drop` ·
+//! multicast's `struct mc_package` with its count → `Payload` and one [`Kind::Forward`] block per receiver.
+
+use std::{
+    fmt,
+    mem::ManuallyDrop,
+    ops::Deref,
+    ptr::{self, NonNull},
+    slice,
+};
+
+use super::{Envelope, Header, Kind, Left};
+use crate::{Error, alloc};
+
+/// The only owner of a block: reads, writes, and frees it when dropped.
+///
+/// Dereferences to the bytes of the body, whatever its [`Kind`].
+#[repr(transparent)]
+pub struct Block(NonNull<Header>);
+
+/// One of several owners of a block: reads. The last one to go frees it.
+#[repr(transparent)]
+pub struct Payload(NonNull<Header>);
+
+// SAFETY: a block's memory belongs to no thread, and a `Block` is its only owner. Foreign memory: `Arena::foreign` demands it.
+unsafe impl Send for Block {}
+// SAFETY: through `&Block` one can only read.
+unsafe impl Sync for Block {}
+// SAFETY: owners only read, and the count is atomic; the last one frees, on whichever thread.
+unsafe impl Send for Payload {}
+// SAFETY: as above; cloning through a shared reference is an atomic addition.
+unsafe impl Sync for Payload {}
+
+/// What a block of [`Kind::Foreign`] keeps behind its header.
+struct ForeignBody {
+    at: NonNull<u8>,
+    len: usize,
+    free: unsafe fn(NonNull<u8>, usize),
+}
+
+/// Bytes a body of each indirect kind takes behind the header.
+pub(crate) const FOREIGN_BODY: usize = size_of::<ForeignBody>();
+pub(crate) const FORWARD_BODY: usize = size_of::<NonNull<Header>>();
+
+/// The first byte behind a header.
+///
+/// # Safety
+/// `header` is the start of a block, and may be used for the whole of it.
+#[inline]
+unsafe fn behind(header: NonNull<Header>) -> NonNull<u8> {
+    // SAFETY: a block is at least a header long.
+    unsafe { header.cast::<u8>().byte_add(Header::SIZE) }
+}
+
+/// Where the bytes of a block's body are; null for an empty one.
+///
+/// # Safety
+/// The caller is an owner.
+#[inline]
+unsafe fn body(header: NonNull<Header>) -> *mut u8 {
+    // SAFETY: an owner may look at the header.
+    match unsafe { header.as_ref() }.kind() {
+        // SAFETY: the header starts a block.
+        Kind::Bytes => unsafe { behind(header) }.as_ptr(),
+        Kind::Empty => ptr::null_mut(),
+        // SAFETY: a foreign block keeps its `ForeignBody` behind the header (H1).
+        Kind::Foreign => unsafe { behind(header).cast::<ForeignBody>().as_ref() }.at.as_ptr(),
+        // SAFETY: a forwarding block keeps an owner's pointer there (H1), and forwards do not nest.
+        Kind::Forward => unsafe { body(behind(header).cast::<NonNull<Header>>().read()) },
+    }
+}
+
+/// The bytes of a block's body.
+///
+/// # Safety
+/// The caller is an owner for as long as `'a`, and nobody writes during it.
+#[inline]
+unsafe fn bytes<'a>(header: NonNull<Header>) -> &'a [u8] {
+    // SAFETY: passed on.
+    let first = unsafe { body(header) };
+    if first.is_null() {
+        return &[];
+    }
+    // SAFETY:
+    // * `first` is the first of `size` bytes inside the block (H1), or inside what it stands for;
+    // * the caller is an owner, so the block stays in this life while the slice is borrowed (H2);
+    // * nobody writes it meanwhile, by the caller's promise (H3).
+    unsafe { slice::from_raw_parts(first, header.as_ref().size()) }
+}
+
+/// Frees what the body stands for; the block itself stays.
+///
+/// # Safety
+/// The caller is the sole owner or the one who left last, and gives the block an other body or frees it.
+#[inline]
+unsafe fn drop_body(header: NonNull<Header>) {
+    // SAFETY: nobody but the caller knows the block.
+    match unsafe { header.as_ref() }.kind() {
+        Kind::Bytes | Kind::Empty => {}
+        Kind::Foreign => {
+            // SAFETY: a foreign block keeps its `ForeignBody` there.
+            let ForeignBody { at, len, free } = unsafe { behind(header).cast::<ForeignBody>().read() };
+            // SAFETY: who made the block promised that `free` takes exactly this, and nobody reads it any more (H2).
+            unsafe { free(at, len) };
+        }
+        // SAFETY: a forwarding block keeps the pointer of an owner there, and we take that owner over.
+        Kind::Forward => drop(Payload(unsafe { behind(header).cast::<NonNull<Header>>().read() })),
+    }
+}
+
+/// One owner leaves; the last one frees everything.
+///
+/// # Safety
+/// The caller is an owner, and none afterwards.
+#[inline]
+unsafe fn leave(header: NonNull<Header>) {
+    // SAFETY: the caller is an owner.
+    match unsafe { header.as_ref().release() } {
+        Left::Others => {}
+        // SAFETY: nobody owns the block, and we are the ones who were told (H2).
+        Left::Nobody => unsafe {
+            drop_body(header);
+            alloc::free(header);
+        },
+    }
+}
+
+impl Block {
+    /// Takes a block over from the allocator, its NUL written.
+    pub(crate) fn of_bytes(header: NonNull<Header>, size: u32) -> Block {
+        // SAFETY: the allocator gave us the block, with room for `size` bytes and the NUL.
+        unsafe {
+            header.as_ref().begin(size, Kind::Bytes);
+            behind(header).byte_add(size as usize).write(0);
+        }
+        Block(header)
+    }
+
+    /// Takes a block over from the allocator as an envelope.
+    pub(crate) fn of_nothing(header: NonNull<Header>) -> Block {
+        // SAFETY: the allocator gave us the block.
+        unsafe { header.as_ref() }.begin(0, Kind::Empty);
+        Block(header)
+    }
+
+    /// Makes an empty block own foreign memory.
+    ///
+    /// # Safety
+    /// As for `Arena::foreign`, and the block has room for [`FOREIGN_BODY`].
+    pub(crate) unsafe fn of_foreign(
+        header: NonNull<Header>,
+        at: NonNull<u8>,
+        len: u32,
+        free: unsafe fn(NonNull<u8>, usize),
+    ) -> Block {
+        // SAFETY: the allocator gave us the block, and it has the room.
+        unsafe {
+            header.as_ref().begin(len, Kind::Foreign);
+            behind(header).cast().write(ForeignBody { at, len: len as usize, free });
+        }
+        Block(header)
+    }
+
+    /// Makes an empty block forward a payload. The block has room for [`FORWARD_BODY`].
+    pub(crate) fn of_payload(header: NonNull<Header>, payload: Payload) -> Block {
+        let inner = ManuallyDrop::new(payload).0;
+        // SAFETY: `inner` is an owner's, and the allocator gave us `header` with the room.
+        unsafe {
+            let size = inner.as_ref().size() as u32;
+            header.as_ref().begin(size, Kind::Forward);
+            behind(header).cast().write(inner);
+        }
+        Block(header)
+    }
+
+    /// A new block again, as long as the room it has: for a writer.
+    ///
+    /// # Safety
+    /// `header` is a sole owner's, of bytes, and its block has `room` bytes and one for the NUL.
+    pub(super) unsafe fn of_room(header: NonNull<Header>, room: usize) -> Block {
+        // SAFETY: the caller gives us the only owner, and the room is there.
+        unsafe {
+            header.as_ref().set_size(room as u32);
+            behind(header).byte_add(room).write(0);
+        }
+        Block(header)
+    }
+
+    #[inline]
+    fn header(&self) -> &Header {
+        // SAFETY: an owner may look at the header.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Where the body is, and what Lua gets as `msg`; null for an [`Empty`](Kind::Empty) one.
+    #[inline]
+    pub fn as_ptr(&self) -> *const u8 {
+        // SAFETY: we are an owner.
+        unsafe { body(self.0) }
+    }
+
+    /// Bytes of the body.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)] // `Deref` brings one along.
+    pub fn len(&self) -> usize {
+        self.header().size()
+    }
+
+    /// What the body is.
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        self.header().kind()
+    }
+
+    /// Which life of its memory this block is.
+    #[inline]
+    pub fn generation(&self) -> u32 {
+        self.header().generation()
+    }
+
+    /// Source, session and type.
+    #[inline]
+    pub fn envelope(&self) -> Envelope {
+        self.header().envelope()
+    }
+
+    /// Addresses the block.
+    #[inline]
+    pub fn set_envelope(&mut self, envelope: Envelope) {
+        // SAFETY: a `Block` is a sole owner.
+        unsafe { self.header().set_envelope(envelope) }
+    }
+
+    /// The bytes, to write; none if the body has other owners ([`Kind::Forward`]).
+    #[inline]
+    pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        match self.kind() {
+            Kind::Forward => None,
+            Kind::Empty => Some(&mut []),
+            // SAFETY: as in `bytes`, and the borrow of the only owner is exclusive.
+            Kind::Bytes | Kind::Foreign => {
+                Some(unsafe { slice::from_raw_parts_mut(body(self.0), self.len()) })
+            }
+        }
+    }
+
+    /// Makes the body shorter. A `len` that is not shorter changes nothing.
+    ///
+    /// Bytes of the arena get their NUL behind the new end; pages of a large block that become free are given back.
+    pub fn truncate(&mut self, len: usize) {
+        if len >= self.len() {
+            return;
+        }
+        // SAFETY: a `Block` is a sole owner, and the body is longer than `len`.
+        unsafe {
+            self.header().set_size(len as u32);
+            if self.kind() == Kind::Bytes {
+                behind(self.0).byte_add(len).write(0);
+                alloc::shrink(self.0, len);
+            }
+        }
+    }
+
+    /// Lets others own the body too. For a forwarding block this is the payload it forwards.
+    pub fn share(self) -> Payload {
+        let header = self.into_raw();
+        // SAFETY: `into_raw` gave us the only owner.
+        unsafe {
+            if header.as_ref().kind() != Kind::Forward {
+                return Payload(header);
+            }
+            let inner = behind(header).cast::<NonNull<Header>>().read();
+            // Its owner is ours now, so the envelope must not drop it.
+            header.as_ref().set_kind(Kind::Empty);
+            leave(header);
+            Payload(inner)
+        }
+    }
+
+    /// Drops the body and keeps the envelope: a dropped request becomes its own error reply, without an allocation.
+    pub fn become_empty(self) -> Block {
+        // SAFETY: a `Block` is a sole owner; afterwards the body is empty, as the header says.
+        unsafe {
+            drop_body(self.0);
+            self.header().set_kind(Kind::Empty);
+            self.header().set_size(0);
+            alloc::shrink(self.0, 0);
+        }
+        self
+    }
+
+    /// Gives the ownership to whoever holds the pointer: a queue, or a Lua state.
+    #[inline]
+    pub fn into_raw(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// Takes back what [`into_raw`](Block::into_raw) gave away.
+    ///
+    /// # Safety
+    /// `header` came from `into_raw`, and nobody has taken it back since.
+    #[inline]
+    pub unsafe fn from_raw(header: NonNull<Header>) -> Block {
+        Block(header)
+    }
+}
+
+impl Payload {
+    #[inline]
+    fn header(&self) -> &Header {
+        // SAFETY: an owner may look at the header.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Where the bytes are; null for an [`Empty`](Kind::Empty) body.
+    #[inline]
+    pub fn as_ptr(&self) -> *const u8 {
+        // SAFETY: we are an owner.
+        unsafe { body(self.0) }
+    }
+
+    /// Bytes of the body.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)] // `Deref` brings one along.
+    pub fn len(&self) -> usize {
+        self.header().size()
+    }
+
+    /// What the body is; never [`Forward`](Kind::Forward).
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        self.header().kind()
+    }
+
+    /// Which life of its memory this payload is.
+    #[inline]
+    pub fn generation(&self) -> u32 {
+        self.header().generation()
+    }
+
+    /// How many owners there are: a snapshot, for tools.
+    pub fn owners(&self) -> u32 {
+        self.header().owners()
+    }
+
+    /// The same bytes for code that speaks [`bytes::Bytes`]. Nothing is copied: the `Bytes` is an owner.
+    pub fn into_bytes(self) -> bytes::Bytes {
+        bytes::Bytes::from_owner(self)
+    }
+
+    /// The block again, if no other owner is left.
+    ///
+    /// # Errors
+    /// Gives the payload back if there are others.
+    pub fn try_unique(self) -> Result<Block, Payload> {
+        if self.header().is_sole() { Ok(Block(self.into_raw())) } else { Err(self) }
+    }
+
+    /// Gives the reference to whoever holds the pointer.
+    #[inline]
+    pub fn into_raw(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// Takes back what [`into_raw`](Payload::into_raw) gave away.
+    ///
+    /// # Safety
+    /// `header` came from `into_raw` of a payload, and this reference has not been taken back since.
+    #[inline]
+    pub unsafe fn from_raw(header: NonNull<Header>) -> Payload {
+        Payload(header)
+    }
+}
+
+impl Clone for Payload {
+    #[inline]
+    fn clone(&self) -> Self {
+        self.header().acquire();
+        Payload(self.0)
+    }
+}
+
+impl Drop for Block {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: we are an owner, and gone afterwards.
+        unsafe { leave(self.0) }
+    }
+}
+
+impl Drop for Payload {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { leave(self.0) }
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: we are an owner, and writing takes `&mut self`.
+        unsafe { bytes(self.0) }
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: we are an owner. Writing needs a sole one, which `try_unique` makes only by taking a `Payload` by value.
+        unsafe { bytes(self.0) }
+    }
+}
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Envelope { source, session, ty } = self.envelope();
+        write!(f, "Block({:p}, {:?}, {} bytes, from {source:#x}", self.as_ptr(), self.kind(), self.len())?;
+        write!(f, ", session {session}, type {ty})")
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Payload({:p}, {:?}, {} bytes, {} owners)",
+            self.as_ptr(),
+            self.kind(),
+            self.len(),
+            self.owners()
+        )
+    }
+}
+
+impl From<Payload> for bytes::Bytes {
+    fn from(payload: Payload) -> Self {
+        payload.into_bytes()
+    }
+}
+
+/// The size of a payload as the header keeps it.
+///
+/// # Errors
+/// [`Error::TooLarge`].
+pub(crate) fn size_of_payload(size: usize) -> Result<u32, Error> {
+    match u32::try_from(size) {
+        Ok(fits) if size <= super::MAX_PAYLOAD => Ok(fits),
+        _ => Err(Error::TooLarge { size, max: super::MAX_PAYLOAD }),
+    }
+}

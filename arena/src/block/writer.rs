@@ -1,0 +1,204 @@
+//! A block that grows while it is written.
+//!
+//! Packing does not know its size before it is done. A writer starts from a hint, moves to a block of twice the size when it
+//! runs out, and gives back what it did not need when it [finishes](BlockWriter::finish). Bytes that such a move copies are
+//! counted as `moved`, apart from what was copied in: a good hint makes them nought.
+
+use std::{fmt, io};
+
+use super::{Block, MAX_PAYLOAD};
+use crate::{Arena, Error, alloc, stats};
+
+/// Appends bytes to a block of its own. See [`Arena::writer`].
+pub struct BlockWriter {
+    arena: Arena,
+    /// Its `len` is the capacity, so that writing is bounded by an ordinary slice.
+    block: Block,
+    len: usize,
+}
+
+impl BlockWriter {
+    pub(crate) fn new(arena: Arena, hint: usize) -> Result<BlockWriter, Error> {
+        Ok(BlockWriter { arena, block: arena.alloc_roomy(hint)?, len: 0 })
+    }
+
+    /// Bytes written so far.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing has been written.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes that fit without a move.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.block.len()
+    }
+
+    /// What has been written.
+    #[inline]
+    pub fn written(&self) -> &[u8] {
+        &self.block[..self.len]
+    }
+
+    /// What has been written, to patch it.
+    #[inline]
+    pub fn written_mut(&mut self) -> &mut [u8] {
+        let len = self.len;
+        &mut self.room()[..len]
+    }
+
+    /// The room behind what has been written, to fill it; [`advance`](BlockWriter::advance) says how much was.
+    ///
+    /// Its bytes have some value or other.
+    #[inline]
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        let len = self.len;
+        &mut self.room()[len..]
+    }
+
+    /// Counts `n` bytes of [`spare_mut`](BlockWriter::spare_mut) as written.
+    ///
+    /// # Panics
+    /// If there is less room.
+    #[inline]
+    pub fn advance(&mut self, n: usize) {
+        assert!(n <= self.capacity() - self.len, "advanced past the room of a writer");
+        self.len += n;
+    }
+
+    /// Forgets what was written behind `len`.
+    #[inline]
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Makes room for `n` more bytes.
+    ///
+    /// # Errors
+    /// As [`Arena::alloc`]; what has been written stays.
+    #[inline]
+    pub fn try_reserve(&mut self, n: usize) -> Result<(), Error> {
+        if n <= self.capacity() - self.len { Ok(()) } else { self.grow(n) }
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// As [`Arena::alloc`]; nothing is appended then.
+    #[inline]
+    pub fn put_slice(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.try_reserve(bytes.len())?;
+        self.spare_mut()[..bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+        Ok(())
+    }
+
+    /// Appends one byte.
+    ///
+    /// # Errors
+    /// As [`Arena::alloc`].
+    #[inline]
+    pub fn put_u8(&mut self, byte: u8) -> Result<(), Error> {
+        self.put_slice(&[byte])
+    }
+
+    /// Appends a number, low byte first.
+    ///
+    /// # Errors
+    /// As [`Arena::alloc`].
+    #[inline]
+    pub fn put_u16_le(&mut self, value: u16) -> Result<(), Error> {
+        self.put_slice(&value.to_le_bytes())
+    }
+
+    /// Appends a number, low byte first.
+    ///
+    /// # Errors
+    /// As [`Arena::alloc`].
+    #[inline]
+    pub fn put_u32_le(&mut self, value: u32) -> Result<(), Error> {
+        self.put_slice(&value.to_le_bytes())
+    }
+
+    /// Appends a number, low byte first.
+    ///
+    /// # Errors
+    /// As [`Arena::alloc`].
+    #[inline]
+    pub fn put_u64_le(&mut self, value: u64) -> Result<(), Error> {
+        self.put_slice(&value.to_le_bytes())
+    }
+
+    /// Appends a number, low byte first.
+    ///
+    /// # Errors
+    /// As [`Arena::alloc`].
+    #[inline]
+    pub fn put_f64_le(&mut self, value: f64) -> Result<(), Error> {
+        self.put_slice(&value.to_le_bytes())
+    }
+
+    /// The block, as long as what was written.
+    pub fn finish(self) -> Block {
+        let BlockWriter { mut block, len, .. } = self;
+        block.truncate(len);
+        block
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        self.block.bytes_mut().expect("a writer's block has bytes of its own")
+    }
+
+    #[cold]
+    fn grow(&mut self, n: usize) -> Result<(), Error> {
+        let max = MAX_PAYLOAD;
+        let need = self.len.checked_add(n).filter(|&it| it <= max);
+        let need = need.ok_or(Error::TooLarge { size: self.len.saturating_add(n), max })?;
+        let twice = self.capacity().saturating_mul(2).min(max);
+        // Twice as much keeps the number of moves small; under a limit, what is needed will do.
+        let mut next = match self.arena.alloc_roomy(need.max(twice)) {
+            Err(Error::Full { .. }) if need < twice => self.arena.alloc_roomy(need)?,
+            other => other?,
+        };
+        next.bytes_mut().expect("new blocks have bytes")[..self.len].copy_from_slice(self.written());
+        stats::count_moved(self.len);
+        self.block = next;
+        Ok(())
+    }
+}
+
+impl Arena {
+    /// A block with all the bytes of its class, so that nothing of it is out of a writer's reach.
+    fn alloc_roomy(self, least: usize) -> Result<Block, Error> {
+        let block = self.alloc(least)?;
+        let header = block.into_raw();
+        // SAFETY: the block is ours and new; its class has room for that many bytes and the NUL.
+        Ok(unsafe { Block::of_room(header, alloc::room(header)) })
+    }
+}
+
+impl io::Write for BlockWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.put_slice(bytes).map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for BlockWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BlockWriter({} of {} bytes)", self.len, self.capacity())
+    }
+}
