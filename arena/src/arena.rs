@@ -6,7 +6,7 @@ use crate::{
     Block, BlockWriter, Error, Payload, Stats,
     alloc::{self, Heap},
     block::{FOREIGN_BODY, FORWARD_BODY, Header, size_of_payload},
-    stats,
+    range, stats,
 };
 
 /// How to open an arena.
@@ -72,7 +72,7 @@ impl Arena {
     #[inline]
     pub fn alloc(self, size: usize) -> Result<Block, Error> {
         let fits = size_of_payload(size)?;
-        Ok(Block::of_bytes(self.0.allocate(size, false)?, fits))
+        Ok(Block::of_bytes(self.0.allocate(Header::SIZE + size + 1, size, false)?, fits))
     }
 
     /// A block that begins as a copy of `bytes`, which are counted as copied in.
@@ -100,7 +100,7 @@ impl Arena {
     /// # Errors
     /// As [`alloc`](Arena::alloc), when that hundredth is used up too.
     pub fn envelope(self) -> Result<Block, Error> {
-        Ok(Block::of_nothing(self.0.allocate(0, true)?))
+        Ok(Block::of_nothing(self.0.allocate(Header::SIZE, 0, true)?))
     }
 
     /// A block whose body is memory of another allocator: an envelope that calls `free(ptr, len)` once, when the last owner
@@ -119,7 +119,7 @@ impl Arena {
         free: unsafe fn(NonNull<u8>, usize),
     ) -> Result<Block, Error> {
         let fits = size_of_payload(len)?;
-        let header = self.0.allocate(FOREIGN_BODY, true)?;
+        let header = self.0.allocate(Header::SIZE + FOREIGN_BODY, len, true)?;
         // SAFETY: the block has room for the body, and the caller promises the rest.
         Ok(unsafe { Block::of_foreign(header, ptr, fits, free) })
     }
@@ -129,7 +129,7 @@ impl Arena {
     /// # Errors
     /// As [`envelope`](Arena::envelope).
     pub fn forward(self, payload: Payload) -> Result<Block, Error> {
-        Ok(Block::of_payload(self.0.allocate(FORWARD_BODY, true)?, payload))
+        Ok(Block::of_payload(self.0.allocate(Header::SIZE + FORWARD_BODY, 0, true)?, payload))
     }
 
     /// Whether `ptr` is the payload address of a live block, of any arena of this process.
@@ -139,21 +139,22 @@ impl Arena {
     pub fn find(ptr: *const u8) -> Option<Found> {
         let header = alloc::find(ptr)?;
         // SAFETY: `find` says that a header of ours is there. It may be freed by the time we look, but not unmapped.
-        let it = unsafe { header.as_ref() };
-        let found = Found {
-            header,
-            heap: crate::range::heap_of(ptr).unwrap_or(0),
-            size: it.size(),
-            owners: it.owners(),
-            generation: it.generation(),
-        };
-        (found.owners > 0).then_some(found)
+        let (size, owners, generation) = unsafe { header.as_ref() }.peek()?;
+        Some(Found { header, heap: range::heap_of(ptr)?, size, owners, generation })
     }
 
     /// What the arena holds, and what this process has copied.
     pub fn stats(self) -> Stats {
         let [copied_in, copied_out, moved] = stats::copied();
         Stats { copied_in, copied_out, moved, ..self.0.stats() }
+    }
+
+    /// Gives back to the system what is free and only kept for speed: free pages, empty spans, and the blocks that the calling
+    /// thread has at hand.
+    ///
+    /// An arena does this by itself when much is free, and at its limit. It is for whoever has just dropped a lot.
+    pub fn trim(self) {
+        self.0.trim();
     }
 
     /// The limit the arena was opened with.

@@ -9,6 +9,10 @@ pub mod sync;
 mod alloc;
 mod arena;
 mod error;
+#[cfg(not(loom))]
+mod layout;
+#[cfg(not(loom))]
+mod map;
 mod stats;
 
 pub use arena::{Arena, Found, Options};

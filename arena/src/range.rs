@@ -50,7 +50,7 @@ pub const fn heap_base(index: usize) -> usize {
 #[cfg(not(loom))]
 pub use reserve::reserved;
 #[cfg(not(loom))]
-pub(crate) use reserve::{commit, discard, ensure_reserved, page_size};
+pub(crate) use reserve::{commit, discard, ensure_reserved};
 
 #[cfg(not(loom))]
 mod reserve {
@@ -160,7 +160,7 @@ mod reserve {
     }
 
     /// The system's page size.
-    pub(crate) fn page_size() -> usize {
+    fn page_size() -> usize {
         rustix::param::page_size()
     }
 

@@ -1,19 +1,18 @@
-//! Blocks straight from the system allocator.
+//! Blocks for models: each from the system allocator, with its size in front.
 
 use std::{
-    alloc::{Layout, alloc_zeroed, dealloc},
-    collections::BTreeSet,
+    alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
     ptr::NonNull,
-    sync::Mutex,
 };
 
 use crate::{Error, Stats, block::Header};
 
-const PREFIX: usize = 16;
-static LIVE: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+/// Keeps the header aligned.
+const PREFIX: usize = align_of::<Header>();
+const _: () = assert!(PREFIX >= size_of::<usize>());
 
-/// A heap.
-#[derive(Clone, Copy, Debug)]
+/// No heap at all.
+#[derive(Debug)]
 pub(crate) struct Heap;
 
 impl Heap {
@@ -21,16 +20,19 @@ impl Heap {
         Ok(&Heap)
     }
 
-    pub(crate) fn allocate(&self, size: usize, _reserve: bool) -> Result<NonNull<Header>, Error> {
-        let total = PREFIX + Header::SIZE + size + 1;
-        let layout = Layout::from_size_align(total, 16).expect("sizes are bounded");
-        // SAFETY: the layout is not empty; what is written lies inside.
+    pub(crate) fn allocate(
+        &self,
+        bytes: usize,
+        _size: usize,
+        _reserve: bool,
+    ) -> Result<NonNull<Header>, Error> {
+        let layout = layout(PREFIX + bytes);
+        // SAFETY: the layout is not empty, and what is written lies inside.
         unsafe {
-            let start = NonNull::new(alloc_zeroed(layout)).ok_or(Error::Full { size, limit: 0 })?;
-            start.cast::<usize>().write(total);
+            let Some(start) = NonNull::new(alloc_zeroed(layout)) else { handle_alloc_error(layout) };
+            start.cast::<usize>().write(layout.size());
             let header = start.byte_add(PREFIX).cast::<Header>();
             header.write(Header::free(0, 0));
-            LIVE.lock().unwrap().insert(header.addr().get());
             Ok(header)
         }
     }
@@ -39,30 +41,40 @@ impl Heap {
         None
     }
 
+    pub(crate) fn trim(&self) {}
+
     pub(crate) fn stats(&self) -> Stats {
-        Stats { live_blocks: LIVE.lock().unwrap().len() as u64, ..Stats::default() }
+        Stats::default()
     }
 }
 
+fn layout(size: usize) -> Layout {
+    Layout::from_size_align(size, PREFIX).expect("sizes are bounded")
+}
+
+/// # Safety
+/// Nobody owns the block any more, and the caller was told so.
 pub(crate) unsafe fn free(header: NonNull<Header>) {
-    LIVE.lock().unwrap().remove(&header.addr().get());
-    // SAFETY: `allocate` made it so.
+    // SAFETY: `allocate` put the size there and initialised the header.
     unsafe {
         header.drop_in_place();
         let start = header.cast::<u8>().byte_sub(PREFIX);
-        let total = start.cast::<usize>().read();
-        dealloc(start.as_ptr(), Layout::from_size_align_unchecked(total, 16));
+        let size = start.cast::<usize>().read();
+        dealloc(start.as_ptr(), layout(size));
     }
 }
 
+/// # Safety
+/// The caller is the sole owner.
 pub(crate) unsafe fn shrink(_header: NonNull<Header>, _size: usize) {}
 
+/// # Safety
+/// The caller is an owner.
 pub(crate) unsafe fn room(header: NonNull<Header>) -> usize {
-    // SAFETY: `allocate` made it so.
+    // SAFETY: `allocate` put the size there.
     unsafe { header.cast::<u8>().byte_sub(PREFIX).cast::<usize>().read() - PREFIX - Header::SIZE - 1 }
 }
 
-pub(crate) fn find(ptr: *const u8) -> Option<NonNull<Header>> {
-    let at = ptr.addr().wrapping_sub(Header::SIZE);
-    LIVE.lock().unwrap().contains(&at).then(|| NonNull::new(ptr.cast_mut().map_addr(|_| at).cast()).unwrap())
+pub(crate) fn find(_ptr: *const u8) -> Option<NonNull<Header>> {
+    None
 }

@@ -271,6 +271,17 @@ impl Header {
         self.shape().class
     }
 
+    /// Size, owners and generation as they are now, if the block has owners and its body is its own bytes. For somebody who
+    /// is no owner and so cannot rely on any of it.
+    pub(crate) fn peek(&self) -> Option<(usize, u32, u32)> {
+        let (shape, owners, generation) = (self.shape(), self.owners(), self.generation());
+        (owners > 0 && shape.kind as u8 == Kind::Bytes as u8).then_some((
+            shape.size as usize,
+            owners,
+            generation,
+        ))
+    }
+
     #[inline]
     fn kind(&self) -> Kind {
         Kind::from_bits(self.shape().kind as u8)
