@@ -1,1 +1,19 @@
-//! Frozen tables that many states read and nobody copies.
+//! What many read and one replaces: versions that are published at once and freed when the last reader is done.
+//!
+//! A [`Root`] names the current version of a value. Readers borrow it under an epoch pin, or take a [`Lease`] that keeps
+//! their version alive for as long as they like; a publisher swaps in the next version with one atomic step and never
+//! waits for readers.
+//!
+//! ```
+//! use skein_sharedata::Root;
+//!
+//! let prices = Root::new(vec![1, 2, 3]);
+//! let before = prices.lease();
+//! prices.publish(vec![4, 5, 6]);
+//! assert_eq!(before[0], 1, "a lease keeps its version");
+//! assert_eq!(prices.read(|now| now[0]), 4);
+//! ```
+
+mod root;
+
+pub use root::{Lease, Root};
