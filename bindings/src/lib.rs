@@ -1,1 +1,6 @@
 //! Lua over the runtime: one state per service, and the native modules.
+
+pub mod library;
+
+mod codecache;
+mod profile;

@@ -7,12 +7,13 @@
 
 use std::ffi::{c_int, c_uint, c_void};
 
+use skein_arena::range;
+
 use crate::ffi::lua_State;
 
-/// First address of the range.
-pub const BASE: usize = 0x2000_0000_0000;
-/// The range has `1 << BITS` addresses.
-pub const BITS: u32 = 44;
+// `csrc/shr.h` has these numbers again.
+const _: () = assert!(range::BASE == 0x2000_0000_0000 && range::BITS == 44);
+
 /// [`shr_scan`] tells apart pieces of `1 << SLOT_BITS` bytes.
 pub const SLOT_BITS: u32 = 21;
 

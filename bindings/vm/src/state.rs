@@ -22,7 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use skein_arena::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use crate::ffi::{self, lua_Alloc, lua_State};
 

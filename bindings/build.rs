@@ -1,0 +1,54 @@
+//! Lists the Lua files that become part of the binary, and lets C modules find the binary's Lua API.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+/// Folders of this crate that are embedded; their files keep their paths below it.
+const FOLDERS: [&str; 2] = ["lualib", "service"];
+
+fn main() -> io::Result<()> {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let mut files = Vec::new();
+    for folder in FOLDERS {
+        println!("cargo:rerun-if-changed={folder}");
+        if root.join(folder).is_dir() {
+            collect(&root, Path::new(folder), &mut files)?;
+        }
+    }
+    // By bytes: the table is searched by halves.
+    files.sort();
+    let mut table = String::from("&[\n");
+    for file in &files {
+        let path = root.join(file);
+        writeln!(table, "    ({file:?}, include_bytes!({path:?})),").expect("a String takes it");
+    }
+    table.push_str("]\n");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    fs::write(out.join("library.rs"), table)?;
+
+    // C modules look up lua_* and luaL_* in the program that loads them.
+    println!("cargo:rustc-link-arg-bins=-rdynamic");
+    // Where tests that compile such a module find lua.h.
+    println!("cargo:rustc-env=SKEIN_LUA_INCLUDE={}", env::var("DEP_SKEIN_VM_INCLUDE").unwrap_or_default());
+    println!("cargo:rerun-if-changed=build.rs");
+    Ok(())
+}
+
+/// Adds the Lua files below `folder`, with `/` between the parts of their names on every system.
+fn collect(root: &Path, folder: &Path, files: &mut Vec<String>) -> io::Result<()> {
+    for entry in fs::read_dir(root.join(folder))? {
+        let path = folder.join(entry?.file_name());
+        println!("cargo:rerun-if-changed={}", path.display());
+        // `meta` holds declarations for editors.
+        if root.join(&path).is_dir() {
+            if !path.ends_with("lualib/meta") {
+                collect(root, &path, files)?;
+            }
+        } else if path.extension().is_some_and(|it| it == "lua") {
+            let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+            files.push(parts.join("/"));
+        }
+    }
+    Ok(())
+}
