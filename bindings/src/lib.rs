@@ -3,4 +3,7 @@
 pub mod library;
 
 mod codecache;
+mod hand;
 mod profile;
+mod raw;
+mod seri;

@@ -1,0 +1,108 @@
+//! `error` and `trace`: lines for the logger.
+
+use std::ffi::{CStr, c_int};
+use std::{mem, slice};
+
+use super::service;
+use crate::raw::{bytes, check_text, ffi, guard, lua_State, raise};
+
+/// `core.error(...)`: one line in the log, the arguments as `tostring` shows them, with blanks between.
+pub(super) unsafe extern "C-unwind" fn error(state: *mut lua_State) -> c_int {
+    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. `__tostring` may raise: nothing with a destructor
+    // is alive. The line stays on the stack while it is read.
+    unsafe {
+        let service = service(state);
+        let count = ffi::lua_gettop(state);
+        if count <= 1 {
+            ffi::lua_settop(state, 1);
+            ffi::luaL_tolstring(state, 1, std::ptr::null_mut());
+        } else {
+            ffi::luaL_checkstack(state, count.saturating_mul(2), std::ptr::null());
+            for argument in 1..=count {
+                if argument > 1 {
+                    ffi::lua_pushstring(state, c" ".as_ptr());
+                }
+                ffi::luaL_tolstring(state, argument, std::ptr::null_mut());
+            }
+            ffi::lua_concat(state, count * 2 - 1);
+        }
+        let line = bytes(state, -1).unwrap_or_default();
+        match guard(|| Ok(service.ctx.log(line))) {
+            Ok(()) => 0,
+            Err(error) => raise(state, error),
+        }
+    }
+}
+
+/// Source positions that a trace line shows at most.
+const POSITIONS: usize = 3;
+
+/// A place in a Lua source. The source text belongs to a function that is running, or is on the stack of a coroutine.
+#[derive(Clone, Copy)]
+struct Position {
+    source: *const u8,
+    len: usize,
+    line: c_int,
+}
+
+/// `core.trace(tag: string, user: string, where: thread|integer?, level: integer?)`: a line with the time, and where we are.
+pub(super) unsafe extern "C-unwind" fn trace(state: *mut lua_State) -> c_int {
+    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive while the
+    // arguments and positions are read; the sources live as long as the functions that we found on the stack.
+    unsafe {
+        let service = service(state);
+        let tag = check_text(state, 1);
+        let user = check_text(state, 2);
+        let (of, level) = match ffi::lua_type(state, 3) {
+            ffi::LUA_TNIL | ffi::LUA_TNONE => (None, 0),
+            ffi::LUA_TTHREAD => (Some(ffi::lua_tothread(state, 3)), ffi::luaL_optinteger(state, 4, 1)),
+            _ => (Some(state), ffi::luaL_checkinteger(state, 3)),
+        };
+        let mut found = [Position { source: std::ptr::null(), len: 0, line: 0 }; POSITIONS];
+        let count = match of {
+            Some(of) => positions(of, level as c_int, &mut found),
+            None => 0,
+        };
+        let traced = guard(|| {
+            let mut line = b"<TRACE ".to_vec();
+            line.extend_from_slice(tag);
+            line.extend_from_slice(format!("> {} ", service.ctx.node().hpc()).as_bytes());
+            line.extend_from_slice(user);
+            for (index, it) in found[..count].iter().enumerate() {
+                line.extend_from_slice(if index == 0 { b" : " } else { b" " });
+                line.extend_from_slice(slice::from_raw_parts(it.source, it.len));
+                line.extend_from_slice(format!(":{}", it.line).as_bytes());
+            }
+            service.ctx.log(&line);
+            Ok(())
+        });
+        match traced {
+            Ok(()) => 0,
+            Err(error) => raise(state, error),
+        }
+    }
+}
+
+/// Fills `found` with the places that the running functions of `of` are at, from `level` up, and says how many.
+///
+/// # Safety
+/// `of` is a valid state, and nothing with a destructor is alive.
+unsafe fn positions(of: *mut lua_State, level: c_int, found: &mut [Position; POSITIONS]) -> usize {
+    let mut count = 0;
+    // SAFETY: by the caller's promise; `lua_getinfo` fills the fields that "Sl" names, and `source` ends in a NUL.
+    unsafe {
+        let mut activation: ffi::lua_Debug = mem::zeroed();
+        let mut level = level;
+        while count < POSITIONS && level >= 0 && ffi::lua_getstack(of, level, &mut activation) != 0 {
+            ffi::lua_getinfo(of, c"Sl".as_ptr(), &mut activation);
+            if activation.currentline > 0 {
+                let source = CStr::from_ptr(activation.source).to_bytes();
+                found[count] = Position { source: source.as_ptr(), len: source.len(), line: activation.currentline };
+                count += 1;
+            }
+            let Some(next) = level.checked_add(1) else { break };
+            level = next;
+        }
+    }
+    count
+}

@@ -1,0 +1,92 @@
+//! `skynet.core`: what a Lua service can ask of the runtime.
+//!
+//! Seventeen raw functions under skynet's names (`crate::raw` has their rules). Each has the address of its
+//! [`ServiceState`] as upvalue 1.
+//!
+//! # From skynet
+//! lua-skynet.c: lsend, lredirect, lgenid, lharbor → [`send`]; lcommand, lintcommand, laddresscommand → [`command`];
+//! lcallback → [`callback`]; lpackstring, lunpack, ltostring, ltrash → [`message`]; lerror, ltrace → [`log`]; lnow, lhpc →
+//! [`clock`].
+
+use std::ffi::c_int;
+
+use crate::raw::{ffi, lua_State};
+use crate::seri::pack;
+use crate::state::{CONTEXT_KEY, ServiceState};
+
+mod callback;
+mod clock;
+mod command;
+mod log;
+mod message;
+mod send;
+
+/// A function and its name in the module.
+type Entry = (&'static std::ffi::CStr, ffi::lua_CFunction);
+
+const FUNCTIONS: [Entry; 17] = [
+    (c"send", send::send),
+    (c"genid", send::genid),
+    (c"redirect", send::redirect),
+    (c"harbor", send::harbor),
+    (c"command", command::command),
+    (c"intcommand", command::intcommand),
+    (c"addresscommand", command::addresscommand),
+    (c"error", log::error),
+    (c"trace", log::trace),
+    (c"callback", callback::callback),
+    (c"tostring", message::tostring),
+    (c"pack", message::pack),
+    (c"packstring", message::packstring),
+    (c"unpack", message::unpack),
+    (c"trash", message::trash),
+    (c"now", clock::now),
+    (c"hpc", clock::hpc),
+];
+
+/// `luaopen_skynet_core`: pushes the module's table. Raises `Init skynet context first` in a state without a service.
+///
+/// # Safety
+/// Called by Lua.
+pub unsafe extern "C-unwind" fn open_core(state: *mut lua_State) -> c_int {
+    // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive. The registry's address is that of a
+    // `ServiceState`, which outlives the Lua state.
+    unsafe {
+        let service = context(state);
+        if service.is_null() {
+            return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
+        }
+        pack::open(state);
+        ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);
+        for (name, function) in FUNCTIONS {
+            ffi::lua_pushlightuserdata(state, service.cast_mut().cast());
+            ffi::lua_pushcclosure(state, function, 1);
+            ffi::lua_setfield(state, -2, name.as_ptr());
+        }
+    }
+    1
+}
+
+/// The service of `state`, by the registry; null if it has none.
+///
+/// # Safety
+/// `state` is valid and has a free slot. May raise a memory error.
+pub(crate) unsafe fn context(state: *mut lua_State) -> *const ServiceState {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        ffi::lua_getfield(state, ffi::LUA_REGISTRYINDEX, CONTEXT_KEY.as_ptr());
+        let service = ffi::lua_touserdata(state, -1);
+        ffi::lua_settop(state, -2);
+        service.cast_const().cast()
+    }
+}
+
+/// The service that the running function belongs to.
+///
+/// # Safety
+/// `state` runs a function with the address of its service as upvalue 1.
+#[inline(always)]
+unsafe fn service<'a>(state: *mut lua_State) -> &'a ServiceState {
+    // SAFETY: by the caller's promise; the service outlives the Lua state.
+    unsafe { &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast::<ServiceState>() }
+}

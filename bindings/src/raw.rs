@@ -1,0 +1,150 @@
+//! The only helpers over `lua_State`: how a Lua function written in Rust reads, works and answers.
+//!
+//! Functions under skynet's names are raw C functions that raise strings with a position, as skynet's do. Lua raises by
+//! `longjmp`, so every function keeps three steps apart:
+//! * **read** the arguments: may raise, so nothing with a destructor is alive;
+//! * **work** inside [`guard`]: ordinary Rust that may own anything, makes no Lua call that can raise, and returns plain
+//!   data; a panic ends here;
+//! * **answer**: push results, or raise. Only plain data is left.
+
+use std::ffi::{c_char, c_int};
+use std::fmt::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
+
+pub(crate) use skein_vm::ffi::{self, lua_State};
+
+/// The text of a Lua error, in plain memory, so that it can be raised when everything else is gone.
+#[derive(Clone, Copy)]
+pub(crate) struct Raise {
+    len: usize,
+    text: [u8; 240],
+}
+
+impl Raise {
+    /// The error `what`, cut to 240 bytes.
+    #[cold]
+    pub(crate) fn new(what: impl fmt::Display) -> Raise {
+        let mut raise = Raise { len: 0, text: [0; 240] };
+        // A text that does not fit is cut; that is no failure.
+        let _ = write!(raise, "{what}");
+        raise
+    }
+
+    /// The text.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
+}
+
+impl Write for Raise {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = &mut self.text[self.len..];
+        let len = text.floor_char_boundary(room.len());
+        room[..len].copy_from_slice(&text.as_bytes()[..len]);
+        self.len += len;
+        if len < text.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Raise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        String::from_utf8_lossy(&self.text[..self.len]).fmt(f)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Raise {
+    fn from(error: E) -> Raise {
+        Raise::new(error)
+    }
+}
+
+/// Does the work of a raw function. A panic becomes an error like others.
+#[inline(always)]
+pub(crate) fn guard<T: Copy>(work: impl FnOnce() -> Result<T, Raise>) -> Result<T, Raise> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done,
+        Err(panic) => Err(panicked(panic)),
+    }
+}
+
+#[cold]
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Raise {
+    let what = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason given");
+    Raise::new(format_args!("a native function panicked: {what}"))
+}
+
+/// Raises `error` with the position of the Lua code that called the running function.
+///
+/// # Safety
+/// `state` runs a C function, and nothing with a destructor is alive in it.
+#[cold]
+pub(crate) unsafe fn raise(state: *mut lua_State, error: Raise) -> ! {
+    // SAFETY: a C function may always push two values; by the caller's promise the jump skips no destructor.
+    unsafe {
+        ffi::luaL_where(state, 1);
+        ffi::lua_pushlstring(state, error.text.as_ptr().cast(), error.len);
+        ffi::lua_concat(state, 2);
+        ffi::lua_error(state)
+    }
+}
+
+/// Raises `bad argument #arg to 'function' (what)`.
+///
+/// # Safety
+/// As [`raise`].
+#[cold]
+pub(crate) unsafe fn raise_argument(state: *mut lua_State, arg: c_int, error: Raise) -> ! {
+    // SAFETY: as `raise`; the pushed copy of the text ends in a NUL and outlives the call.
+    unsafe {
+        let what = ffi::lua_pushlstring(state, error.text.as_ptr().cast(), error.len);
+        ffi::luaL_argerror(state, arg, what);
+    }
+    unreachable!("luaL_argerror came back")
+}
+
+/// The bytes of the string at `index`. For anything but a string or a number: none.
+///
+/// # Safety
+/// `index` is a valid slot, and stays so, with the same value, while the bytes are used. A number is turned into a string
+/// in its slot, which may raise a memory error.
+#[inline]
+pub(crate) unsafe fn bytes<'a>(state: *mut lua_State, index: c_int) -> Option<&'a [u8]> {
+    let mut len = 0;
+    // SAFETY: Lua keeps the string as long as it is in its slot, by the caller's promise.
+    unsafe {
+        let first = ffi::lua_tolstring(state, index, &mut len);
+        (!first.is_null()).then(|| slice::from_raw_parts(first.cast(), len))
+    }
+}
+
+/// The bytes of argument `index` as C sees them, up to the first NUL; raises unless it is a string or a number.
+///
+/// # Safety
+/// As [`bytes`], and as [`raise`].
+#[inline]
+pub(crate) unsafe fn check_text<'a>(state: *mut lua_State, index: c_int) -> &'a [u8] {
+    let mut len = 0;
+    // SAFETY: by the caller's promise; a string is followed by a NUL, so there is one in `len + 1` bytes.
+    unsafe {
+        let first: *const c_char = ffi::luaL_checklstring(state, index, &mut len);
+        let text = slice::from_raw_parts(first.cast::<u8>(), len);
+        text.split(|&byte| byte == 0).next().unwrap_or(text)
+    }
+}
+
+/// Name of the type of slot `index`, as Lua says it; `no value` when there is none.
+///
+/// # Safety
+/// `index` is a valid slot, or one above.
+pub(crate) unsafe fn type_name(state: *mut lua_State, index: c_int) -> &'static str {
+    // SAFETY: type names are static, ASCII and end in a NUL.
+    unsafe {
+        let name = ffi::lua_typename(state, ffi::lua_type(state, index));
+        std::ffi::CStr::from_ptr(name).to_str().unwrap_or("?")
+    }
+}
