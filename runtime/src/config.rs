@@ -1,0 +1,228 @@
+//! The keys of a configuration, with their defaults and what they may hold.
+//!
+//! A configuration is an ordered map from text to text: reading the file (it is Lua) is the business of `bindings`. What
+//! the runtime needs of it is read here once, at start; everything else stays readable through GETENV.
+//!
+//! # From skynet
+//! struct skynet_config → [`Settings`]; optint, optboolean, optstring → its accessors, which write their default
+//! back as skynet's do.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use crate::StartError;
+
+/// The largest `thread`.
+pub const MAX_THREADS: i64 = 1024;
+
+/// What a node is told at start: every key of the configuration file, as text.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    monitor_period: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), monitor_period: Duration::from_secs(5) }
+    }
+}
+
+impl Settings {
+    /// No keys: every one has its default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets a key. A later value wins.
+    pub fn set(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> &mut Self {
+        self.entries.insert(key.as_ref().to_vec(), value.as_ref().to_vec());
+        self
+    }
+
+    /// The value of a key as it was given.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&[u8]> {
+        self.entries.get(key.as_ref()).map(Vec::as_slice)
+    }
+
+    /// The value of a key as text; what is not UTF-8 is replaced.
+    pub fn text(&self, key: &str) -> Option<String> {
+        self.get(key).map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// All keys in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))
+    }
+
+    /// Writes the defaults of the keys that the runtime reads, as skynet does: GETENV answers them too.
+    pub fn fill_defaults(&mut self) {
+        for (key, value) in [
+            ("thread", "8"),
+            ("cpath", "./cservice/?.so"),
+            ("harbor", "1"),
+            ("bootstrap", "snlua bootstrap"),
+            ("logservice", "logger"),
+            ("profile", "true"),
+        ] {
+            if self.get(key).is_none() {
+                self.set(key, value);
+            }
+        }
+    }
+
+    /// An integer, read as C's `strtol` reads: what is no number is 0.
+    pub fn integer(&self, key: &str, default: i64) -> i64 {
+        self.get(key).map_or(default, parse_integer)
+    }
+
+    /// `thread`: how many workers.
+    pub fn threads(&self) -> Result<usize, StartError> {
+        let threads = i64::from(self.integer("thread", 8) as i32);
+        if (1..=MAX_THREADS).contains(&threads) { Ok(threads as usize) } else { Err(StartError::Threads(threads)) }
+    }
+
+    /// `harbor`: the id of this node, 0 when it is alone. Addresses hold its low 8 bits.
+    pub fn harbor(&self) -> i32 {
+        self.integer("harbor", 1) as i32
+    }
+
+    /// `bootstrap`: module and arguments of the first service. Empty text: none.
+    pub fn bootstrap(&self) -> String {
+        self.text("bootstrap").unwrap_or_else(|| "snlua bootstrap".to_owned())
+    }
+
+    /// `logservice`: the module of the log service.
+    pub fn log_service(&self) -> String {
+        self.text("logservice").unwrap_or_else(|| "logger".to_owned())
+    }
+
+    /// `logger`: the argument of the log service, the file's path for ours.
+    pub fn logger(&self) -> Option<&[u8]> {
+        self.get("logger")
+    }
+
+    /// `logpath`: where the message logs go.
+    pub fn log_path(&self) -> Option<PathBuf> {
+        self.get("logpath").map(as_path)
+    }
+
+    /// `daemon`: the pid file. Its presence asks for daemon mode.
+    pub fn daemon(&self) -> Option<PathBuf> {
+        self.get("daemon").map(as_path)
+    }
+
+    /// `profile`: whether CPU time is accounted. Anything but `true` is off.
+    pub fn profile(&self) -> bool {
+        self.get("profile").is_none_or(|value| value == b"true")
+    }
+
+    /// `cpath`: where skynet would look for native services.
+    pub fn cpath(&self) -> String {
+        self.text("cpath").unwrap_or_else(|| "./cservice/?.so".to_owned())
+    }
+
+    /// `arena_limit`: how many bytes of blocks may live. Digits, with an optional `K`, `M` or `G`.
+    pub fn arena_limit(&self) -> Result<Option<u64>, StartError> {
+        let Some(text) = self.text("arena_limit") else { return Ok(None) };
+        let wrong = || StartError::Setting {
+            key: "arena_limit",
+            expected: "a number of bytes above 0, with K, M or G behind it if you like",
+            found: text.clone(),
+        };
+        let digits = text.trim_end_matches(['K', 'M', 'G', 'k', 'm', 'g']);
+        let shift = match &text[digits.len()..] {
+            "" => 0,
+            "K" | "k" => 10,
+            "M" | "m" => 20,
+            "G" | "g" => 30,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = digits.parse().map_err(|_| wrong())?;
+        number.checked_mul(1 << shift).filter(|bytes| *bytes > 0).map(Some).ok_or_else(wrong)
+    }
+
+    /// How often the monitor looks for a service stuck in one message; 5 s unless a test says otherwise.
+    pub fn monitor_period(&self) -> Duration {
+        self.monitor_period
+    }
+
+    /// Changes [`Self::monitor_period`].
+    pub fn set_monitor_period(&mut self, period: Duration) -> &mut Self {
+        self.monitor_period = period;
+        self
+    }
+}
+
+fn as_path(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+/// C's `strtol(text, NULL, 10)`: blanks, a sign, digits; clamps; the rest is ignored.
+pub(crate) fn parse_integer(text: &[u8]) -> i64 {
+    let mut rest = text.trim_ascii_start();
+    let negative = rest.first() == Some(&b'-');
+    if matches!(rest.first(), Some(b'-' | b'+')) {
+        rest = &rest[1..];
+    }
+    let mut value = 0_i64;
+    for digit in rest.iter().take_while(|byte| byte.is_ascii_digit()) {
+        let digit = i64::from(digit - b'0');
+        let next = value.checked_mul(10);
+        let next = next.and_then(|it| if negative { it.checked_sub(digit) } else { it.checked_add(digit) });
+        match next {
+            Some(next) => value = next,
+            None => return if negative { i64::MIN } else { i64::MAX },
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_read_as_strtol_reads_them() {
+        for (text, value) in
+            [("12", 12), (" 7x", 7), ("-3", -3), ("+4", 4), ("", 0), ("x", 0), ("-", 0), ("0x10", 0), ("9223372036854775808", i64::MAX)]
+        {
+            assert_eq!(parse_integer(text.as_bytes()), value, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn threads_out_of_range_are_refused_with_skynets_text() {
+        for (value, text) in [("0", "0"), ("1025", "1025"), ("many", "0"), ("-2", "-2")] {
+            let mut settings = Settings::new();
+            settings.set("thread", value);
+            let error = settings.threads().unwrap_err();
+            assert_eq!(error.to_string(), format!("Invalid thread {text} , should be in [1,1024]"));
+        }
+        assert_eq!(Settings::new().threads().unwrap(), 8);
+        assert_eq!(Settings::new().set("thread", "1024").threads().unwrap(), 1024);
+    }
+
+    #[test]
+    fn an_arena_limit_takes_units_and_says_what_it_expected() {
+        for (text, bytes) in [("4096", Some(4096)), ("64M", Some(64 << 20)), ("2g", Some(2 << 30))] {
+            assert_eq!(Settings::new().set("arena_limit", text).arena_limit().unwrap(), bytes);
+        }
+        for text in ["", "0", "M", "12MM", "-1", "99999999999999999999", "20000000000G"] {
+            let error = Settings::new().set("arena_limit", text).arena_limit().unwrap_err().to_string();
+            assert!(error.starts_with("config key arena_limit: expected a number"), "{error}");
+        }
+        assert_eq!(Settings::new().arena_limit().unwrap(), None);
+    }
+
+    #[test]
+    fn defaults_are_written_and_never_over_a_value() {
+        let mut settings = Settings::new();
+        settings.set("thread", "2").set("profile", "false");
+        settings.fill_defaults();
+        assert_eq!(settings.get("thread"), Some(&b"2"[..]));
+        assert_eq!(settings.get("bootstrap"), Some(&b"snlua bootstrap"[..]));
+        assert_eq!(settings.get("logger"), None);
+        assert!(!settings.profile());
+    }
+}

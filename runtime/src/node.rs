@@ -1,0 +1,328 @@
+//! A node: everything that services share, and its start and stop.
+//!
+//! # Start
+//! [`Node::new`]: daemon mode (before any thread is made), then arena, clock, tables. Then modules are registered, and
+//! [`Node::start`]: the log service and its name, the bootstrap service, and only then threads; so no message is dispatched
+//! before both exist, and what they logged comes out in order.
+//!
+//! # Stop
+//! When no service is left, or after ABORT. Workers go home after their turn; the last lines of the log are written, because
+//! the log service goes last and drains its mailbox.
+//!
+//! # From skynet
+//! skynet_start.c: skynet_start → [`Node::start`] and [`Node::wait`]; struct skynet_node → [`Node`]; G_NODE.total → `live`.
+
+use std::{
+    sync::{Arc, OnceLock},
+    thread::{Builder, JoinHandle},
+};
+
+use skein_arena::{
+    Arena, Block, Options, epoch,
+    sync::{
+        Mutex, RwLock,
+        atomic::{
+            AtomicBool, AtomicU32, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+};
+
+use crate::{
+    Counters, Factory, Handle, Message, MessageType, SendError, Session, Settings, StartError,
+    counters::{Dropped, NodeCounters},
+    daemon::PidFile,
+    env::Env,
+    handle::{names::Names, table::HandleTable},
+    mailbox::Pushed,
+    monitor::{self, MonitorRest, Watch},
+    native::{self, harbor::Gateway},
+    sched::{RunQueue, Scheduled, worker},
+    service::{Modules, ServiceContext},
+    signal::Signals,
+    timer::{
+        self, Timer,
+        clock::{Clock, SystemClock},
+    },
+};
+
+/// One node. Services hold it, so it lives until the last of them is gone.
+pub struct Node {
+    settings: Settings,
+    env: Env,
+    arena: Arena,
+    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) handles: HandleTable<ServiceContext>,
+    pub(crate) names: Names,
+    pub(crate) modules: Modules,
+    pub(crate) run_queue: RunQueue,
+    pub(crate) timer: Timer,
+    pub(crate) watches: Box<[Watch]>,
+    pub(crate) monitor_rest: MonitorRest,
+    pub(crate) counters: NodeCounters,
+    pub(crate) gateway: RwLock<Option<Arc<Gateway>>>,
+    pub(crate) profile: bool,
+    /// Whom to tell of deaths (MONITOR); 0 is nobody.
+    pub(crate) exit_monitor: AtomicU32,
+    /// Handle of the log service; 0 until somebody looked it up.
+    pub(crate) logger: AtomicU32,
+    /// Services whose last turn has not ended, the harbor service not counted.
+    pub(crate) live: AtomicUsize,
+    pub(crate) aborting: AtomicBool,
+    harbor: i32,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    signals: OnceLock<Signals>,
+    pid_file: Mutex<Option<PidFile>>,
+}
+
+impl Node {
+    /// A node that does nothing yet, with our native modules. With `daemon` in the settings the process goes to the
+    /// background here, so no thread may run yet.
+    ///
+    /// # Errors
+    /// A setting is wrong, the process cannot become a daemon, or the arena cannot be mapped.
+    pub fn new(mut settings: Settings) -> Result<Arc<Self>, StartError> {
+        settings.fill_defaults();
+        let threads = settings.threads()?;
+        let limit = settings.arena_limit()?;
+        let pid_file = settings.daemon().map(PidFile::daemonize).transpose()?;
+        let clock = SystemClock::start();
+        let node = Arc::new(Self {
+            env: Env::new(&settings),
+            arena: Arena::private(&Options { limit })?,
+            handles: HandleTable::new(settings.harbor() as u8),
+            names: Names::default(),
+            modules: Modules::new(settings.cpath())?,
+            run_queue: RunQueue::new(),
+            timer: Timer::new(clock.nanos() / 1_000_000),
+            watches: (0..threads).map(|_| Watch::default()).collect(),
+            monitor_rest: MonitorRest::default(),
+            counters: NodeCounters::default(),
+            gateway: RwLock::new(None),
+            profile: settings.profile(),
+            exit_monitor: AtomicU32::new(0),
+            logger: AtomicU32::new(0),
+            live: AtomicUsize::new(0),
+            aborting: AtomicBool::new(false),
+            harbor: settings.harbor(),
+            threads: Mutex::new(Vec::new()),
+            signals: OnceLock::new(),
+            pid_file: Mutex::new(pid_file),
+            clock: Box::new(clock),
+            settings,
+        });
+        native::register(&node);
+        Ok(node)
+    }
+
+    /// Adds a native module, or replaces one.
+    pub fn register(&self, module: &str, factory: Factory) {
+        self.modules.register(module, factory);
+    }
+
+    /// Starts the node and serves it to its end.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn run(self: &Arc<Self>) -> Result<(), StartError> {
+        self.start()?;
+        self.wait();
+        Ok(())
+    }
+
+    /// Launches the log service and the bootstrap service, and starts the threads. An empty `bootstrap` launches none: a
+    /// Rust program may launch what it likes, before or after.
+    ///
+    /// # Errors
+    /// One of the two did not start (the log has been written by then), or a thread could not be made.
+    pub fn start(self: &Arc<Self>) -> Result<(), StartError> {
+        self.launch_logger()?;
+        self.launch_bootstrap()?;
+        self.start_threads()
+    }
+
+    /// Waits for the end: no service is left.
+    pub fn wait(self: &Arc<Self>) {
+        let threads = core::mem::take(&mut *self.threads.lock().unwrap_or_else(|it| it.into_inner()));
+        for thread in threads {
+            // A panic of ours in a thread has been printed; the others go on to their end.
+            let _ = thread.join();
+        }
+        *self.pid_file.lock().unwrap_or_else(|it| it.into_inner()) = None;
+    }
+
+    fn launch_logger(self: &Arc<Self>) -> Result<(), StartError> {
+        let module = self.settings.log_service();
+        let logger = self.launch(&module, self.settings.logger());
+        let logger = logger.map_err(|_| StartError::Logger(module))?;
+        self.names.bind(b"logger", logger);
+        Ok(())
+    }
+
+    fn launch_bootstrap(self: &Arc<Self>) -> Result<(), StartError> {
+        let line = self.settings.bootstrap();
+        let text = line.trim_start();
+        if text.is_empty() {
+            return Ok(());
+        }
+        let (module, args) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        if self.launch(module, Some(args.as_bytes())).is_err() {
+            self.log(Handle::NONE, format!("Bootstrap error : {line}\n").as_bytes());
+            // No thread runs yet: the log's last lines are written here.
+            self.abort();
+            worker::drain(self);
+            return Err(StartError::Bootstrap(line));
+        }
+        Ok(())
+    }
+
+    fn start_threads(self: &Arc<Self>) -> Result<(), StartError> {
+        let mut threads = self.threads.lock().unwrap_or_else(|it| it.into_inner());
+        let mut spawn = |name: String, run: Box<dyn FnOnce(&Arc<Self>) + Send>| {
+            let node = Arc::clone(self);
+            let thread = Builder::new().name(name).spawn(move || run(&node));
+            thread.map(|it| threads.push(it)).map_err(StartError::Thread)
+        };
+        let signals = Signals::install().map_err(StartError::Signal)?;
+        let signals = self.signals.get_or_init(|| signals).clone();
+        spawn("skein-signal".to_owned(), Box::new(move |node| signals.run(node)))?;
+        spawn("skein-monitor".to_owned(), Box::new(monitor::run))?;
+        spawn("skein-timer".to_owned(), Box::new(timer::run))?;
+        for index in 0..self.watches.len() {
+            spawn(format!("skein-w{index}"), Box::new(move |node| worker::run(node, index)))?;
+        }
+        drop(threads);
+        if self.live.load(SeqCst) == 0 {
+            self.stop();
+        }
+        Ok(())
+    }
+
+    /// A service is gone.
+    pub(crate) fn one_less(self: &Arc<Self>) {
+        let left = self.live.fetch_sub(1, SeqCst) - 1;
+        self.end_logger();
+        if left == 0 {
+            self.stop();
+        }
+    }
+
+    /// Sends all threads home.
+    fn stop(&self) {
+        self.run_queue.close();
+        self.timer.close();
+        self.monitor_rest.close();
+        if let Some(signals) = self.signals.get() {
+            signals.close();
+        }
+    }
+
+    /// Sends to an address on this node or another. `body` `None` is the NULL message.
+    pub(crate) fn deliver(
+        self: &Arc<Self>,
+        to: Handle,
+        source: Handle,
+        ty: MessageType,
+        session: Session,
+        body: Option<Block>,
+    ) -> Result<(), SendError> {
+        if self.is_remote(to) {
+            return self.deliver_remote(to, source, ty, session, body);
+        }
+        let block = match body {
+            Some(block) => block,
+            None => self.arena.envelope()?,
+        };
+        self.post(to, Message::new(block, source, session, ty))
+    }
+
+    /// Puts a message into the mailbox of a service of this node.
+    #[inline]
+    pub(crate) fn post(self: &Arc<Self>, to: Handle, message: Message) -> Result<(), SendError> {
+        let guard = epoch::pin();
+        let Some(ctx) = self.handles.find(to, &guard) else {
+            self.counters.dropped(Dropped::NoDestination);
+            return Err(SendError::NoDestination);
+        };
+        // SAFETY: the message is ours, and the pin keeps the mailbox (T1).
+        match unsafe { ctx.mailbox.push(message.into_block().into_raw()) } {
+            // SAFETY: the hold is ours to pass on, and the table's count lasts until the last turn (C2).
+            Pushed::Schedule => self.run_queue.push(unsafe { Scheduled::new(ctx) }),
+            Pushed::Queued => {}
+            Pushed::Retired => {
+                // SAFETY: by this outcome the hold is ours.
+                let held = unsafe { ctx.mailbox.hold() };
+                held.die(|header| {
+                    // SAFETY: the mailbox gave us the message.
+                    self.undelivered(to, unsafe { Block::from_raw(header) });
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an address is another node's: it has harbor bits, and not ours.
+    pub fn is_remote(&self, handle: Handle) -> bool {
+        handle.harbor() != 0 && handle.harbor() != self.harbor as u8
+    }
+
+    /// The configuration.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The environment: the configuration, and what services added.
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// Where messages are made.
+    pub fn arena(&self) -> Arena {
+        self.arena
+    }
+
+    /// Time since start in 1/100 s; see [`timer::clock`](crate::timer::clock).
+    pub fn now(&self) -> u64 {
+        self.clock.ticks()
+    }
+
+    /// The wall clock's second at start.
+    pub fn starttime(&self) -> u32 {
+        self.clock.started()
+    }
+
+    /// Nanoseconds of a monotonic clock, for measuring.
+    pub fn hpc(&self) -> u64 {
+        crate::sched::cpu::stamp()
+    }
+
+    /// Who has a local name, given with its dot.
+    pub fn query(&self, name: &[u8]) -> Option<Handle> {
+        self.names.find(name.strip_prefix(b".")?)
+    }
+
+    /// Gives a service a local name, without its dot. `false`: it is taken.
+    pub fn bind_name(&self, name: &[u8], handle: Handle) -> bool {
+        self.names.bind(name, handle)
+    }
+
+    /// The id of this node, as configured.
+    pub fn harbor(&self) -> i32 {
+        self.harbor
+    }
+
+    /// Whether an address is somebody's now.
+    pub fn is_alive(&self, handle: Handle) -> bool {
+        self.handles.find(handle, &epoch::pin()).is_some()
+    }
+
+    /// Looks at a service, if it exists.
+    pub fn with_service<R>(&self, handle: Handle, look: impl FnOnce(&ServiceContext) -> R) -> Option<R> {
+        self.handles.find(handle, &epoch::pin()).map(look)
+    }
+
+    /// Everything that is counted.
+    pub fn counters(&self) -> Counters {
+        self.counters.snapshot(self.live.load(Relaxed), self.timer.pending())
+    }
+}

@@ -1,0 +1,112 @@
+//! What a message costs in CPU time, without asking the kernel for each.
+//!
+//! The thread's CPU clock is a system call (640 ns). So a message is measured by the monotonic clock, which is read in user
+//! space, once per message: the end of one is the beginning of the next. Every 200 µs of such time the thread's clock is
+//! asked after all, and what it says less (the thread was preempted) is taken off the message that was running: the longest of
+//! the stretch, as a rule the one that was interrupted.
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Measured time after which the thread's clock is asked.
+const CORRECT_AFTER: u64 = 200_000;
+
+/// Nanoseconds of the monotonic clock.
+#[inline]
+pub(crate) fn stamp() -> u64 {
+    nanos(ClockId::Monotonic)
+}
+
+fn nanos(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// The clock of one worker.
+pub(crate) struct CpuMeter {
+    enabled: bool,
+    last: u64,
+    /// Time measured since the thread's clock was asked.
+    measured: u64,
+    thread: u64,
+}
+
+impl CpuMeter {
+    /// A meter for the calling thread; `enabled` is `profile`.
+    pub(crate) fn new(enabled: bool) -> Self {
+        let thread = if enabled { nanos(ClockId::ThreadCPUTime) } else { 0 };
+        Self { enabled, last: stamp(), measured: 0, thread }
+    }
+
+    /// A turn begins.
+    pub(crate) fn begin(&mut self) -> u64 {
+        self.last = stamp();
+        self.last
+    }
+
+    /// The stamp of the last event.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// A message begins: the stamp, 0 when nothing is accounted.
+    pub(crate) fn message_begins(&self) -> u64 {
+        if self.enabled { self.last } else { 0 }
+    }
+
+    /// A message ended: its CPU time.
+    pub(crate) fn message_ends(&mut self) -> u64 {
+        let now = stamp();
+        let mut took = now.saturating_sub(self.last);
+        self.last = now;
+        if !self.enabled {
+            return 0;
+        }
+        self.measured += took;
+        if self.measured >= CORRECT_AFTER {
+            let thread = nanos(ClockId::ThreadCPUTime);
+            took = took.saturating_sub(self.measured.saturating_sub(thread.saturating_sub(self.thread)));
+            self.restart(thread);
+        }
+        took
+    }
+
+    /// The worker is about to sleep: what was measured so far is settled.
+    pub(crate) fn rest(&mut self) {
+        if self.enabled {
+            // What the thread does between messages is nobody's; asked here so that it is not held against the next one.
+            self.restart(nanos(ClockId::ThreadCPUTime));
+        }
+    }
+
+    fn restart(&mut self, thread: u64) {
+        self.thread = thread;
+        self.measured = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn sleep_is_not_work_and_spinning_is() {
+        let mut meter = CpuMeter::new(true);
+        meter.begin();
+        std::thread::sleep(Duration::from_millis(20));
+        let slept = meter.message_ends();
+        assert!(slept < 10_000_000, "{slept} ns");
+        let until = stamp() + 5_000_000;
+        while stamp() < until {}
+        let spun = meter.message_ends();
+        assert!((1..=50_000_000).contains(&spun), "{spun} ns");
+    }
+
+    #[test]
+    fn a_meter_that_is_off_says_nothing() {
+        let mut meter = CpuMeter::new(false);
+        meter.begin();
+        assert_eq!((meter.message_begins(), meter.message_ends()), (0, 0));
+    }
+}

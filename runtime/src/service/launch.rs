@@ -1,0 +1,119 @@
+//! The beginning of a service: from a module's name to an instance that has an address.
+//!
+//! The address exists before `init` runs, so the service can use it; messages that reach it wait until `init` succeeded.
+//!
+//! # From skynet
+//! skynet_module.c: struct modules → [`Modules`]; skynet_context_new → [`Node::launch`].
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
+
+use skein_arena::sync::{Mutex, atomic::Ordering::SeqCst};
+
+use super::{Factory, ServiceContext, turn};
+use crate::{Handle, InitError, LaunchError, Node, StartError, sched::Scheduled};
+
+/// The native modules of a node, by name.
+pub struct Modules {
+    factories: Mutex<HashMap<String, Factory>>,
+    /// skynet's patterns, to say where a module was looked for.
+    cpath: String,
+}
+
+impl Modules {
+    /// No modules.
+    ///
+    /// # Errors
+    /// A pattern of `cpath` has no `?`.
+    pub(crate) fn new(cpath: String) -> Result<Self, StartError> {
+        if cpath.split(';').any(|it| !it.is_empty() && !it.contains('?')) {
+            return Err(StartError::ServicePath);
+        }
+        Ok(Self { factories: Mutex::new(HashMap::new()), cpath })
+    }
+
+    /// Adds a module, or replaces one.
+    pub(crate) fn register(&self, name: &str, factory: Factory) {
+        self.factories.lock().unwrap_or_else(|it| it.into_inner()).insert(name.to_owned(), factory);
+    }
+
+    fn find(&self, name: &str) -> Option<Factory> {
+        self.factories.lock().unwrap_or_else(|it| it.into_inner()).get(name).cloned()
+    }
+
+    /// Why there is no such module: the last pattern that was tried, as the system's loader says it.
+    fn missing(&self, name: &str) -> String {
+        let mut last = String::new();
+        for pattern in self.cpath.split(';').filter(|it| !it.is_empty()) {
+            let path = pattern.replace('?', name);
+            if Path::new(&path).exists() {
+                return format!("{path}: services in C are not supported yet");
+            }
+            last = format!("{path}: cannot open shared object file: No such file or directory");
+        }
+        last
+    }
+}
+
+impl Node {
+    /// Starts a service. `init` runs here; what it is sent runs on the workers.
+    ///
+    /// # Errors
+    /// No such module (stderr says where it was looked for); `init` refused (the log says so).
+    pub fn launch(self: &Arc<Self>, module: &str, args: Option<&[u8]>) -> Result<Handle, LaunchError> {
+        let Some(factory) = self.modules.find(module) else {
+            eprintln!("try open {module} failed : {}", self.modules.missing(module));
+            return Err(LaunchError::NoModule { module: module.to_owned() });
+        };
+        let mut instance = factory(self);
+        let text = String::from_utf8_lossy(args.unwrap_or_default());
+        let name = format!("{module} {text}");
+
+        self.live.fetch_add(1, SeqCst);
+        let registered = self
+            .handles
+            .register(|handle| Arc::new(ServiceContext::new(handle, Arc::clone(self), name.as_str().into())));
+        let ctx = match registered {
+            Ok(ctx) => ctx,
+            Err(full) => {
+                self.one_less();
+                return Err(LaunchError::NoHandle(full.0));
+            }
+        };
+
+        let init = catch_unwind(AssertUnwindSafe(|| instance.init(&ctx, args)))
+            .unwrap_or_else(|panic| Err(InitError(turn::panic_text(&*panic))));
+        if let Some(signaller) = instance.signaller() {
+            let _ = ctx.signaller.set(signaller);
+        }
+        // SAFETY: the mailbox begins in our hold.
+        unsafe { *ctx.instance() = Some(instance) };
+        let handle = ctx.handle();
+        match init {
+            Ok(()) => {
+                let mut line = format!("LAUNCH {module} ").into_bytes();
+                line.extend_from_slice(args.unwrap_or_default());
+                self.log(handle, &line);
+                // The hold goes to a worker. SAFETY: C2, the table counts it.
+                self.run_queue.push(unsafe { Scheduled::new(Arc::as_ptr(&ctx)) });
+                if self.aborting.load(SeqCst) {
+                    // It came to life while the others were being retired.
+                    self.retire(handle);
+                }
+                Ok(handle)
+            }
+            Err(source) => {
+                self.log(handle, format!("error: launch {module} FAILED").as_bytes());
+                self.retire(handle);
+                // The last turn is ours: nobody else ever held it.
+                // SAFETY: the hold is ours, and the service is retired: by us, or by its own `init`.
+                unsafe { turn::end(&ctx) };
+                Err(LaunchError::Init { module: module.to_owned(), source })
+            }
+        }
+    }
+}
