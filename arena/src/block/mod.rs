@@ -147,6 +147,7 @@ impl Header {
     /// Bytes of a header, and how far a payload is behind its header.
     pub const SIZE: usize = size_of::<Header>();
     /// Class of a block that is a run of pages of its own.
+    #[cfg_attr(loom, allow(dead_code))]
     pub(crate) const LARGE: u16 = u16::MAX;
     /// Class of a header that belongs to no arena.
     const STUB: u16 = u16::MAX - 1;
@@ -266,6 +267,7 @@ impl Header {
     }
 
     /// Size class.
+    #[cfg_attr(loom, allow(dead_code))]
     #[inline]
     pub(crate) fn class(&self) -> u16 {
         self.shape().class
