@@ -80,7 +80,14 @@ end
 
 ------------------------------------------------------------------------------------------------------------------------ calling
 
---- Suspends until the answer to `session` is there. `level` is where a failure is reported.
+--- Raises at the line that called the function of this module; without such a line (`pcall(skynet.call, …)`) at its own, so that the
+--- text always begins with a position, which programs strip.
+local function raise(text)
+    local caller = debug.getinfo(4, "l")
+    error(text, caller and caller.currentline > 0 and 4 or 1)
+end
+
+--- Suspends until the answer to `session` is there.
 ---@async
 local function await(address, session)
     session_seen(session)
@@ -89,7 +96,7 @@ local function await(address, session)
     local ok, msg, sz = coroutine_yield "SUSPEND"
     call_target[session] = nil
     if not ok then
-        error("call failed", 3)
+        raise "call failed"
     end
     return msg, sz
 end
@@ -103,11 +110,11 @@ end
 --- A request could not be sent.
 local function unsent(session, address)
     if session == false then
-        error("call of a message that is too large", 3)
+        raise "call of a message that is too large"
     elseif address ~= nil then
-        error("call to invalid address " .. calls.address(address), 3)
+        raise("call to invalid address " .. calls.address(address))
     end
-    error("call to invalid address", 3)
+    raise "call to invalid address"
 end
 
 --- Sends a request and waits for its answer.

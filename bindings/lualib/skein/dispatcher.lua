@@ -251,14 +251,8 @@ local function drain()
             end
             local task = waiting[session]
             waiting[session] = nil
-            if task and task ~= TOMBSTONE then
-                local tag = tags[task]
-                if tag then
-                    core_trace(tag, "error")
-                end
-                if not run(task, false) then
-                    return
-                end
+            if task and task ~= TOMBSTONE and not run(task, false) then
+                return
             end
         else
             return
