@@ -42,10 +42,9 @@ pub(super) unsafe extern "C-unwind" fn genid(state: *mut lua_State) -> c_int {
 pub(super) unsafe extern "C-unwind" fn harbor(state: *mut lua_State) -> c_int {
     // SAFETY: as above; nothing with a destructor is alive.
     unsafe {
-        let id = Handle(ffi::luaL_checkinteger(state, 1) as u32).harbor();
-        let remote = id != 0 && id != service(state).ctx.handle().harbor();
-        ffi::lua_pushinteger(state, i64::from(id));
-        ffi::lua_pushboolean(state, c_int::from(remote));
+        let handle = Handle(ffi::luaL_checkinteger(state, 1) as u32);
+        ffi::lua_pushinteger(state, i64::from(handle.harbor()));
+        ffi::lua_pushboolean(state, c_int::from(service(state).ctx.node().is_remote(handle)));
     }
     2
 }
@@ -196,7 +195,7 @@ fn too_large(service: &ServiceState, to: To<'_>) -> Sent {
     let handle = match to {
         To::Handle(handle) => Some(handle),
         To::Name([b':', hex @ ..]) => Some(Handle::parse_hex(hex).0),
-        To::Name([b'.', name @ ..]) => match node.query(name) {
+        To::Name(name @ [b'.', ..]) => match node.query(name) {
             Some(handle) => Some(handle.0),
             None => return Sent::Nowhere,
         },
