@@ -1,6 +1,6 @@
 --- Runs a chunk inside a living service: what the debug command RUN does.
 ---
---- The chunk sees the service's globals, and
+--- The chunk sees the service's globals (its own new ones vanish with it), and
 --- * `print`, which collects lines for the answer;
 --- * `_U`: the tables that the given functions (and the functions they use) hold as upvalues, by name;
 --- * `_P`: per message class, the same for its handler, functions included: `_P.lua.CMD` is the local `CMD` of the service.
@@ -69,7 +69,7 @@ return function(skynet, source, filename, args, ...)
     end
     local env = setmetatable(
         { print = print, _U = upvalues, _P = of_handlers(skynet) },
-        { __index = _ENV, __newindex = _ENV }
+        { __index = _ENV }
     )
 
     local chunk, err = load(source, filename and "@" .. filename or "=(load)", "bt", env)

@@ -64,8 +64,8 @@ else
         ask("RUN", "local CMD = _P.lua.CMD; local s = require 'skynet'; function CMD.secret() s.retpack(42) end", "file")
         check.eq("N10 replaced", skynet.call(peer, "lua", "secret"), 42)
         ask("RUN", "leaked = 5", "file")
-        ok, text = ask("RUN", "print(leaked, _G.leaked)", "file")
-        check.eq("RUN globals", text, "5\t5")
+        ok, text = ask("RUN", "print(tostring(leaked), SERVICE_NAME)", "file")
+        check.eq("RUN globals", text, "nil\tdebug")
         -- RUN may suspend.
         ok, text = ask("RUN", "require('skynet').sleep(1) print 'slept'", "file")
         check.eq("RUN sleeps", text, "slept")

@@ -44,7 +44,9 @@ check.run("tasks", function()
         rec(skynet.sleep(3, "t4") or "expired")
     end)
     skynet.fork(function()
-        check.raises("T4", "token duplicative", skynet.sleep, 1, "t4")
+        if check.skein then -- skynet's takes its timer first, and later wakes somebody else with it
+            check.raises("T4", "token duplicative", skynet.sleep, 1, "t4")
+        end
         check.raises("T4", "token duplicative", skynet.wait, "t4")
     end)
     skynet.sleep(5)
@@ -187,17 +189,18 @@ check.run("tasks", function()
     skynet.task(all)
     check.eq("T12 tombstone", all["BREAK session: " .. session], "BREAK")
     check.eq("T12 not counted", skynet.task(), before)
-    for _ = 1, 11 do
+    for _ = 1, 24 do
         skynet.fork(skynet.sleep, 2)
     end
     skynet.yield()
     local found
     for key in pairs(skynet.uniqtask()) do
-        if key:find "^11\t" then
+        -- Fresh and reused coroutines make two groups.
+        if tonumber(key:match "^%d+") > 10 then
             found = key
         end
     end
-    check.ok("uniqtask", found and found:find "^11\tsessions:%[%d+,%d+,%d+,%d+,%d+,%d+,%d+,%d+,%d+%.%.%.%]\n$", found)
+    check.ok("uniqtask", found and found:find "^%d+\tsessions:%[%d+,%d+,%d+,%d+,%d+,%d+,%d+,%d+,%d+%.%.%.%]\n$", found)
     skynet.sleep(4)
     check.contains("init", skynet.task "init", "stack traceback:")
     -- T13
@@ -251,7 +254,7 @@ check.run("tasks", function()
     check.eq("early answer", skynet.call(skynet.self(), "lua", "early"), "answer")
     if check.skein then
         check.eq("kill after ret", skynet.killthread(served), served)
-        skynet.fork(function()
+        skynet.timeout(2, function()
             skynet.killthread(served)
         end)
         check.raises("kill before ret", "call failed", skynet.call, skynet.self(), "lua", "late")

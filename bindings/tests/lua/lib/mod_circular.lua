@@ -1,0 +1,1 @@
+return require "mod_circular2"

@@ -1,0 +1,3 @@
+-- Fails, after a while.
+require("skynet").sleep(2)
+error "mod fails"
