@@ -183,7 +183,7 @@ end
 ---@param key string
 ---@return string?
 function skynet.getenv(key)
-    return core.command("GETENV", key)
+    return (core.command("GETENV", key)) -- nil, and not nothing
 end
 
 --- Adds a setting for the whole process. The key must be new.
