@@ -62,7 +62,7 @@ static CURRENT: u8 = 0;
 static PREVIOUS: u8 = 1;
 
 /// Sizes that are guessed for a message. Beyond, a block grows as it is written.
-const LEAST_HINT: usize = 64;
+const LEAST_HINT: usize = 22;
 const MOST_HINT: usize = 1 << 20;
 
 impl ServiceState {

@@ -73,7 +73,7 @@ fn packs_and_unpacks_as_skynet_does() {
         let mut text = b"return packstring(".to_vec();
         text.extend(source(lua));
         text.extend(b"\n)");
-        let packed: skein_vm::mlua::String = probe.eval(text);
+        let packed: skein_vm::mlua::LuaString = probe.eval(text);
         let bytes = packed.as_bytes().to_vec();
         assert_eq!(json!(bytes.len()), case["size"], "{lua}: size");
         if case.get("any_order").is_none() {
@@ -108,7 +108,7 @@ fn tables_nest_as_deep_as_in_skynet() {
         let table: Value = probe.eval(make);
         probe.globals.set("nested", table).unwrap();
         if case["ok"] == json!(true) {
-            let packed: skein_vm::mlua::String = probe.eval("return packstring(nested)");
+            let packed: skein_vm::mlua::LuaString = probe.eval("return packstring(nested)");
             assert_eq!(json!(hex(&packed.as_bytes())), case["hex"], "{depth} tables");
         } else {
             let error: String = probe.eval("return select(2, pcall(pack, nested))");
@@ -126,7 +126,7 @@ fn unusual_streams_are_read_as_skynet_reads_them() {
         let values: MultiValue = probe.eval("return unpack(stream)");
         assert_values(&describe_all(&values), &case["unpack"], stream);
         if let Some(repack) = case.get("repack") {
-            let packed: skein_vm::mlua::String = probe.eval("return packstring(unpack(stream))");
+            let packed: skein_vm::mlua::LuaString = probe.eval("return packstring(unpack(stream))");
             assert_eq!(json!(hex(&packed.as_bytes())), *repack, "{stream} packed again");
         }
     }
@@ -173,7 +173,7 @@ impl Probe {
             end)",
         );
         self.deliver(self.message(stream));
-        let (raised, again): (String, skein_vm::mlua::String) = self.eval("return raised, again");
+        let (raised, again): (String, skein_vm::mlua::LuaString) = self.eval("return raised, again");
         assert_eq!(without_line(&raised), error);
         assert_eq!(*again.as_bytes(), *stream);
     }

@@ -22,13 +22,14 @@ pub(crate) struct Out {
 }
 
 impl Out {
-    /// Starts a block in `arena`, with room for about `hint` bytes.
+    /// Starts a block in `arena`, with room for `hint` bytes.
     ///
     /// # Errors
     /// The arena has no room.
     #[inline]
     pub(crate) fn new(arena: Arena, hint: usize) -> Result<Out, Error> {
-        let mut writer = arena.writer(hint)?;
+        // Every store reserves for the longest scalar, the last one too.
+        let mut writer = arena.writer(hint + SCALAR)?;
         let spare = writer.spare_mut().as_mut_ptr_range();
         Ok(Out { writer, synced: spare.start, at: spare.start, end: spare.end })
     }

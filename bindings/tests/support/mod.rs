@@ -140,7 +140,7 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
-pub(crate) fn string(lua: &Lua, bytes: &[u8]) -> mlua::String {
+pub(crate) fn string(lua: &Lua, bytes: &[u8]) -> mlua::LuaString {
     lua.create_string(bytes).unwrap()
 }
 
@@ -158,7 +158,7 @@ pub(crate) fn node(settings: impl FnOnce(&mut Settings)) -> Arc<Node> {
 struct Seat;
 
 /// What services of the module `probe` were sent, and the contexts of those launched since somebody asked.
-static ARRIVED: Mutex<Vec<(Handle, Message)>> = Mutex::new(Vec::new());
+static ARRIVED: Mutex<Vec<(Arc<Node>, Handle, Message)>> = Mutex::new(Vec::new());
 static LAUNCHED: Mutex<Vec<Arc<ServiceContext>>> = Mutex::new(Vec::new());
 
 impl Service for Seat {
@@ -168,7 +168,7 @@ impl Service for Seat {
     }
 
     fn dispatch(&mut self, ctx: &Arc<ServiceContext>, message: Message) {
-        ARRIVED.lock().unwrap().push((ctx.handle(), message));
+        ARRIVED.lock().unwrap().push((Arc::clone(ctx.node()), ctx.handle(), message));
     }
 }
 
@@ -186,13 +186,14 @@ fn context() -> Arc<ServiceContext> {
     seat(&node(|_| ()))
 }
 
-/// The next message that arrived at `handle`.
-pub(crate) fn receive(handle: Handle) -> Message {
+/// The next message that arrived at service `handle` of the node of `of`.
+pub(crate) fn receive(of: &Probe, handle: Handle) -> Message {
+    let node = of.state.context().node();
     let patience = Instant::now() + Duration::from_secs(20);
     loop {
         let mut arrived = ARRIVED.lock().unwrap();
-        if let Some(index) = arrived.iter().position(|(to, _)| *to == handle) {
-            return arrived.remove(index).1;
+        if let Some(index) = arrived.iter().position(|(at, to, _)| Arc::ptr_eq(at, node) && *to == handle) {
+            return arrived.remove(index).2;
         }
         drop(arrived);
         assert!(Instant::now() < patience, "no message for {handle} came");
