@@ -138,17 +138,18 @@ mod tests {
 
     #[test]
     fn the_library_stands_behind_the_users_own_patterns() {
-        let paths = paths(&[("lua_path", "./a/?.lua;"), ("luaservice", "./s/?.lua")]);
+        let paths = paths(&[("lua_path", "./a/?.lua;"), ("luaservice", "./s/?.lua"), ("lualoader", "./l.lua")]);
         assert_eq!(paths.lua_path, format!("./a/?.lua;{LUALIB}"));
         assert_eq!(paths.services, format!("./s/?.lua;{SERVICES}"));
         assert_eq!(paths.lua_cpath, "./luaclib/?.so");
-        assert_eq!(paths.loader, "skein:/lualib/loader.lua");
+        assert_eq!(paths.loader, "./l.lua");
     }
 
     #[test]
     fn skein_library_turns_it_round() {
         let paths = paths(&[("luaservice", "./s/?.lua"), ("skein_library", "true")]);
         assert_eq!(paths.services, format!("{SERVICES};./s/?.lua"));
+        assert_eq!(paths.loader, "skein:/lualib/loader.lua");
     }
 
     #[test]

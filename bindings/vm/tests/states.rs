@@ -1,0 +1,175 @@
+//! The machine as a service finds it: Lua 5.5, one hash seed, counted memory, interruption.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{run, state, state_with};
+use skein_vm::seed;
+use skein_vm::state::{FIRST_WARNING, Memory, State};
+
+#[test]
+fn is_lua_5_5_without_deprecated_functions() {
+    let lua = state();
+    for (code, value) in [
+        ("return _VERSION", "Lua 5.5"),
+        ("local global = 1; global = global + 1; return global", "2"),
+        ("return tostring(math.pow)", "nil"),
+        ("return math.type(1 // 1) .. math.type(1 / 1)", "integerfloat"),
+        ("return #table.create(4)", "0"),
+        ("local t <close> = nil; return 'closed'", "closed"),
+        ("return utf8.char(8364)", "€"),
+        ("for i = 1, 2 do local n <const> = i end return 'attribs'", "attribs"),
+    ] {
+        assert_eq!(run(&lua, code).unwrap(), value, "{code}");
+    }
+}
+
+#[test]
+fn all_states_of_a_process_hash_alike() {
+    let seed = seed::get();
+    let _other = state();
+    assert_eq!(seed::get(), seed);
+    assert_eq!(seed::set(seed), Ok(()));
+    assert_eq!(seed::set(seed ^ 1), Err(seed));
+    // Keys of small tables come in the order of their hashes.
+    let order = "local t, keys = {}, {} for i = 1, 200 do t['key' .. i] = i end
+        for k in pairs(t) do keys[#keys + 1] = k end return table.concat(keys, ' ')";
+    assert_eq!(run(&state(), order), run(&state(), order));
+}
+
+#[test]
+fn memory_is_counted_and_given_back() {
+    let memory = Memory::new(|_| {});
+    let lua = state_with(Arc::clone(&memory));
+    let before = memory.used();
+    assert!(before > 10_000, "{before}");
+    run(&lua, "big = string.rep('x', 1000000)").unwrap();
+    assert!(memory.used() - before >= 1_000_000);
+    run(&lua, "big = nil collectgarbage() collectgarbage()").unwrap();
+    assert!(memory.used() < before + 10_000, "{} {before}", memory.used());
+    drop(lua);
+    assert_eq!(memory.used(), 0);
+}
+
+#[test]
+fn a_limit_is_an_error_that_lua_can_catch() {
+    let memory = Memory::new(|_| {});
+    let lua = state_with(Arc::clone(&memory));
+    memory.set_limit(memory.used() + (1 << 20));
+    assert_eq!(run(&lua, "return string.rep('x', 1 << 21)").unwrap_err(), "not enough memory");
+    let code = "local ok, why = pcall(function() local t = {} while true do t[#t + 1] = {} end end)
+        return tostring(ok) .. why";
+    assert_eq!(run(&lua, code).unwrap(), "falsenot enough memory");
+    assert_eq!(run(&lua, "return #string.rep('x', 1 << 18)").unwrap(), "262144");
+    memory.set_limit(usize::MAX);
+    assert_eq!(run(&lua, "return #string.rep('x', 1 << 21)").unwrap(), "2097152");
+}
+
+#[test]
+fn a_warning_comes_at_each_doubling() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let lua = state_with(Memory::new(move |used| log.lock().unwrap().push(used)));
+    let mib = FIRST_WARNING >> 20;
+    run(&lua, &format!("a = string.rep('x', {} << 20)", mib - 1)).unwrap();
+    assert!(seen.lock().unwrap().is_empty());
+    run(&lua, "b = {} for i = 1, 40 do b[i] = string.rep('x', 1 << 20) .. i end").unwrap();
+    let warned = seen.lock().unwrap().clone();
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    assert!(warned[0] > FIRST_WARNING && warned[0] < FIRST_WARNING + (4 << 20), "{warned:?}");
+    assert!(warned[1] > 2 * FIRST_WARNING, "{warned:?}");
+}
+
+/// Runs `code` in a thread and interrupts it until it ends.
+fn broken(code: &'static str) -> String {
+    let memory = Memory::new(|_| {});
+    let lua = state_with(Arc::clone(&memory));
+    let running = thread::spawn(move || run(&lua, code).unwrap_or_else(|error| error));
+    thread::sleep(Duration::from_millis(20));
+    let began = Instant::now();
+    memory.interrupt();
+    while !running.is_finished() {
+        assert!(began.elapsed() < Duration::from_secs(20), "still runs: {code}");
+        thread::sleep(Duration::from_millis(1));
+    }
+    running.join().unwrap()
+}
+
+#[test]
+fn any_loop_can_be_interrupted_from_another_thread() {
+    for code in [
+        "while true do end",
+        "repeat until false",
+        "for i = 1, math.huge do end",
+        "for i = 1.0, math.huge do end",
+        "for _ in function() return 1 end do end",
+        "::top:: goto top",
+        "local function f() return f() end return f()",
+        "local t = setmetatable({}, { __index = function(t, k) return k end }) while true do local _ = t.x end",
+        "while true do local s = 'a' .. 'b' end",
+        "coroutine.wrap(function() while true do end end)()",
+        "local co = coroutine.wrap(function() while true do coroutine.yield() end end) while true do co() end",
+        "return (select(2, pcall(function() while true do end end)))",
+    ] {
+        let error = broken(code);
+        assert!(error.starts_with("test:1: ") && error.ends_with("signal 0"), "{code}: {error}");
+    }
+}
+
+#[test]
+fn one_request_breaks_once_and_waits_for_code_to_run() {
+    let memory = Memory::new(|_| {});
+    let lua = state_with(Arc::clone(&memory));
+    assert!(memory.interrupt());
+    assert!(!memory.interrupt());
+    assert!(memory.is_interrupted());
+    // Other states do not see it.
+    assert_eq!(run(&state(), "for i = 1, 1000 do end return 'untouched'").unwrap(), "untouched");
+    assert_eq!(run(&lua, "for i = 1, 10 do end").unwrap_err(), "test:1: signal 0");
+    assert!(!memory.is_interrupted());
+    assert_eq!(run(&lua, "for i = 1, 1000 do end return 'goes on'").unwrap(), "goes on");
+}
+
+#[test]
+fn values_survive_an_interruption() {
+    let memory = Memory::new(|_| {});
+    let lua = state_with(Arc::clone(&memory));
+    run(&lua, "count, kept = 0, {} function work() for i = 1, 50 do kept[i] = { i, i .. '' } count = count + 1 end end")
+        .unwrap();
+    for _ in 0..200 {
+        memory.interrupt();
+        run(&lua, "pcall(work) collectgarbage('step')").unwrap();
+    }
+    run(&lua, "work() for i = 1, 50 do assert(kept[i][1] == i and kept[i][2] == tostring(i)) end").unwrap();
+}
+
+#[test]
+fn a_closed_state_takes_no_request_with_it() {
+    let memory = Memory::new(|_| {});
+    let lua = state_with(Arc::clone(&memory));
+    memory.interrupt();
+    drop(lua);
+    assert!(!memory.is_interrupted());
+    assert!(!memory.interrupt());
+}
+
+#[test]
+fn states_come_and_go_in_any_thread() {
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            thread::spawn(|| {
+                let states: Vec<State> = (0..20).map(|_| state()).collect();
+                for lua in &states {
+                    assert_eq!(run(lua, "return ('x'):rep(3)").unwrap(), "xxx");
+                }
+                states
+            })
+        })
+        .collect();
+    for lua in threads.into_iter().flat_map(|it| it.join().unwrap()) {
+        assert_eq!(run(&lua, "return 1").unwrap(), "1");
+    }
+}
