@@ -63,7 +63,7 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
             ffi::lua_pushvalue(state, -2);
             ffi::lua_pushvalue(state, -2);
             ffi::lua_pushcclosure(state, function, 2);
-            ffi::lua_setfield(state, -5, name.as_ptr());
+            ffi::lua_setfield(state, -4, name.as_ptr());
         }
         ffi::lua_settop(state, -3);
     }
