@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::{env, fs, io};
 
 use skein_runtime::Settings;
-use skein_vm::mlua::{self, chunk::ChunkMode, Lua, Table, Value};
+use skein_vm::mlua::{self, Lua, Table, Value, chunk::ChunkMode};
 
 /// Files may include files to this depth; one that includes itself gets there.
 const MAX_DEPTH: usize = 100;
@@ -64,7 +64,9 @@ pub enum ConfigError {
         found: &'static str,
     },
     /// A global has a value that is no text.
-    #[error("{file}: Invalid config table key = {key}: expected a string, number or boolean, found a {found}")]
+    #[error(
+        "{file}: Invalid config table key = {key}: expected a string, number or boolean, found a {found}"
+    )]
     Value {
         /// The file.
         file: String,

@@ -173,7 +173,8 @@ struct Start<'a> {
 }
 
 fn text(value: &str) -> Result<CString, Vec<u8>> {
-    CString::new(value).map_err(|_| format!("lua loader error : a path has a zero byte: {value:?}").into_bytes())
+    CString::new(value)
+        .map_err(|_| format!("lua loader error : a path has a zero byte: {value:?}").into_bytes())
 }
 
 fn line(what: &str, error: &[u8]) -> Vec<u8> {
@@ -255,7 +256,7 @@ unsafe extern "C-unwind" fn load(state: *mut lua_State) -> c_int {
     unsafe {
         let start = &*ffi::lua_touserdata(state, 1).cast::<Start<'_>>();
         if ffi::luaL_loadfile(state, start.loader.as_ptr()) != ffi::LUA_OK {
-            return ffi::lua_error(state);
+            ffi::lua_error(state);
         }
         ffi::lua_pushlstring(state, start.args.as_ptr().cast(), start.args.len());
     }

@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn the_library_stands_behind_the_users_own_patterns() {
-        let paths = paths(&[("lua_path", "./a/?.lua;"), ("luaservice", "./s/?.lua"), ("lualoader", "./l.lua")]);
+        let paths =
+            paths(&[("lua_path", "./a/?.lua;"), ("luaservice", "./s/?.lua"), ("lualoader", "./l.lua")]);
         assert_eq!(paths.lua_path, format!("./a/?.lua;{LUALIB}"));
         assert_eq!(paths.services, format!("./s/?.lua;{SERVICES}"));
         assert_eq!(paths.lua_cpath, "./luaclib/?.so");

@@ -174,7 +174,8 @@ unsafe extern "C-unwind" fn dumpinfo(state: *mut lua_State) -> c_int {
             stats.retained_bytes
         );
         for class in &stats.classes {
-            let _ = writeln!(report, "  {:>8} bytes: {} live in {} spans", class.block, class.live, class.spans);
+            let _ =
+                writeln!(report, "  {:>8} bytes: {} live in {} spans", class.block, class.live, class.spans);
         }
         let _ = writeln!(report, "  larger: {} live, {} bytes", stats.large_blocks, stats.large_bytes);
         // Who closed stderr does not want it.

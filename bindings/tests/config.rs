@@ -23,7 +23,9 @@ fn read(dir: &Path) -> String {
         Err(error) => error.to_string(),
         Ok(settings) => settings
             .iter()
-            .map(|(key, value)| format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value)))
+            .map(|(key, value)| {
+                format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value))
+            })
             .collect::<Vec<_>>()
             .join(" "),
     };
@@ -35,7 +37,10 @@ fn values_become_text_as_lua_writes_them() {
     for (text, keys) in [
         ("", ""),
         ("thread = 8 harbor = 0x10", "harbor=16 thread=8"),
-        ("a = 1.5 b = 3.0 c = 1e100 d = 2^53 e = -1e15", "a=1.5 b=3.0 c=1e+100 d=9007199254740992.0 e=-1e+15"),
+        (
+            "a = 1.5 b = 3.0 c = 1e100 d = 2^53 e = -1e15",
+            "a=1.5 b=3.0 c=1e+100 d=9007199254740992.0 e=-1e+15",
+        ),
         ("yes = true no = false none = nil", "no=false yes=true"),
         ("empty = '' lines = 'a\\nb'", "empty= lines=a\nb"),
         ("a = 'x' b = a .. '!'", "a=x b=x!"),
@@ -79,7 +84,10 @@ fn what_is_wrong_is_told_in_one_line() {
             "b = {} a = function() end",
             "config: Invalid config table key = a: expected a string, number or boolean, found a function",
         ),
-        ("local g = {} x = g", "config: Invalid config table key = x: expected a string, number or boolean, found a table"),
+        (
+            "local g = {} x = g",
+            "config: Invalid config table key = x: expected a string, number or boolean, found a table",
+        ),
         ("include 'sub/broken'", "sub/broken:2: syntax error near <eof>"),
         ("\n\ninclude 'nope.lua'", "config:3: nope.lua: No such file or directory"),
         ("include 'sub/variable'", "sub/variable:1: os.getenv() failed: NO_SUCH_VARIABLE"),

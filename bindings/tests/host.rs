@@ -77,7 +77,8 @@ fn a_service_loads_talks_and_ends() {
         "#,
     )]);
     let log = run(&dir, "main one two");
-    let texts: Vec<&str> = log.iter().filter_map(|line| line.split_once("] ")).map(|(_, text)| text).collect();
+    let texts: Vec<&str> =
+        log.iter().filter_map(|line| line.split_once("] ")).map(|(_, text)| text).collect();
     assert!(texts.contains(&"words one two"), "{log:?}");
     assert!(texts.contains(&"message 10 to myself 7"), "{log:?}");
 }

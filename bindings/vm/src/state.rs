@@ -76,8 +76,7 @@ impl Memory {
     /// Raises `signal 0` in the code that the state runs, or will run next. Says whether that is a new request: there
     /// is one at a time.
     pub fn interrupt(&self) -> bool {
-        let asked =
-            self.interrupt.compare_exchange(IDLE, ASKED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let asked = self.interrupt.compare_exchange(IDLE, ASKED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if asked {
             pending().fetch_add(1, Ordering::Relaxed);
         }

@@ -111,8 +111,14 @@ fn files_come_from_the_disk_the_program_or_the_cache() {
         ("return package.searchpath('inner', package.path)", "skein:/lib/inner.lua"),
         ("return select(2, package.searchpath('no', 'skein:/lib/?.lua'))", "no file 'skein:/lib/no.lua'"),
         ("return loadfile('skein:/lib/inner.lua')('x').name", "x"),
-        ("return select(2, loadfile('skein:/lib/none'))", "cannot open skein:/lib/none: No such file or directory"),
-        ("return select(2, loadfile('skein:/lib/broken.lua'))", "skein:/lib/broken.lua:1: unexpected symbol near <eof>"),
+        (
+            "return select(2, loadfile('skein:/lib/none'))",
+            "cannot open skein:/lib/none: No such file or directory",
+        ),
+        (
+            "return select(2, loadfile('skein:/lib/broken.lua'))",
+            "skein:/lib/broken.lua:1: unexpected symbol near <eof>",
+        ),
         ("return select(2, pcall(dofile, 'skein:/lib/where.lua'))", "skein:/lib/where.lua:2: here"),
         ("return select(2, loadfile('skein:/lib/inner.lua', 'b', {}))", ""),
         ("return tostring((io.open('skein:/lib/inner.lua')))", "nil"),
