@@ -40,6 +40,13 @@ pub enum RunError {
     Start(#[from] StartError),
 }
 
+impl RunError {
+    /// Whether the log has it already, and nothing should be printed.
+    pub fn is_logged(&self) -> bool {
+        matches!(self, Self::Start(error) if error.is_logged())
+    }
+}
+
 /// A node that can run Lua services, not yet started.
 ///
 /// # Errors
@@ -51,15 +58,12 @@ pub fn node(settings: Settings) -> Result<Arc<Node>, StartError> {
     Ok(node)
 }
 
-/// Runs the node of a config file to its end: the status the process should end with.
+/// Runs the node of a config file to its end.
 ///
 /// # Errors
 ///
-/// The file cannot be used, or the node did not start and the log does not say so.
-pub fn run(config: impl AsRef<Path>) -> Result<u8, RunError> {
-    match node(config::read(config)?)?.run() {
-        Ok(()) => Ok(0),
-        Err(error) if error.is_logged() => Ok(1),
-        Err(error) => Err(error.into()),
-    }
+/// The file cannot be used, or the node did not start. A process that runs a node ends with status 1 then.
+pub fn run(config: impl AsRef<Path>) -> Result<(), RunError> {
+    node(config::read(config)?)?.run()?;
+    Ok(())
 }
