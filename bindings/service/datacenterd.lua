@@ -1,26 +1,24 @@
 --- `DATACENTER`: a tree of values by path, and those who wait for one.
+---
+--- Waiters form a tree of their own. A key is waited for, or keys below it are, never both: a wait that would mix them is refused, and
+--- one that an update overtakes, by making its key a branch, fails.
 local skynet = require "skynet"
 
 ---@type table<any, any>  inner tables are branches
 local tree = {}
 
---- Waiters by path, beside the tree.
 ---@class datacenterd.Node
----@field children table<any, datacenterd.Node>
----@field replies function[]
-local function new_node()
-    return { children = {}, replies = {} }
-end
-
-local waiters = new_node()
+---@field replies function[]?  a key that is waited for
+---@field children table<any, datacenterd.Node>?  keys below it are
+local waiters = { children = {} }
 
 local command = {}
 
---- The value at a path; raises when it leads through a value that is no branch.
-local function find(path, first, last)
+--- The value at a path. A string has nothing below it; other values can't be asked.
+local function find(path)
     local value = tree
-    for i = first, last do
-        if value == nil then
+    for i = 1, path.n do
+        if value == nil or type(value) == "string" then
             return nil
         end
         assert(type(value) == "table", "path through a value")
@@ -30,8 +28,7 @@ local function find(path, first, last)
 end
 
 function command.QUERY(...)
-    local path = table.pack(...)
-    local value = find(path, 1, path.n)
+    local value = find(table.pack(...))
     if value == nil then
         skynet.ret()
     else
@@ -39,67 +36,68 @@ function command.QUERY(...)
     end
 end
 
---- Answers those who wait for exactly this path.
-local function wake(node, ok, value)
-    local replies = node.replies
-    node.replies = {}
-    for _, reply in ipairs(replies) do
-        reply(ok, value)
+--- Takes the waiters of key `path[i]` below `node` out of the tree, if they are not all further down. `last` is the key to be set:
+--- only there a value has come; on the way the key became a branch.
+local function overtake(node, path, i, last, value)
+    local key = path[i]
+    local child = node.children and node.children[key]
+    if not child then
+        return
+    elseif child.replies then
+        node.children[key] = nil
+        for _, reply in ipairs(child.replies) do
+            reply(i == last, value)
+        end
+    elseif i < last then
+        overtake(child, path, i + 1, last, value)
+        if next(child.children) == nil then
+            node.children[key] = nil
+        end
     end
 end
 
 --- The last argument is the value, those before it the path.
 function command.UPDATE(...)
     local path = table.pack(...)
-    local last = path.n - 1
-    local value = path[path.n]
+    local last, value = path.n - 1, path[path.n]
     assert(last >= 1, "no path")
-    local parent = find(path, 1, last - 1)
-    if parent ~= nil then
-        assert(type(parent) == "table", "path through a value")
-    end
-
-    local branch, node = tree, waiters
+    local branch = tree
     for i = 1, last - 1 do
-        local key = path[i]
-        if branch[key] == nil then
-            branch[key] = {}
+        local below = branch[path[i]]
+        if below == nil then
+            below = {}
+            branch[path[i]] = below
         end
-        branch = branch[key]
-        node = node and node.children[key]
-        if node then
-            wake(node, false) -- what they wait for is a branch now
-        end
+        assert(type(below) == "table", "path through a value")
+        branch = below
     end
-    local key = path[last]
-    local old = branch[key]
-    branch[key] = value
+    local old = branch[path[last]]
+    branch[path[last]] = value
+    if old == nil and value ~= nil then
+        overtake(waiters, path, 1, last, value)
+    end
     skynet.retpack(old)
-
-    node = node and node.children[key]
-    if node and old == nil and value ~= nil then
-        wake(node, true, value)
-    end
 end
 
 function command.WAIT(...)
     local path = table.pack(...)
-    local value = find(path, 1, path.n)
+    local value = find(path)
     if value ~= nil then
-        assert(type(value) ~= "table", "can't wait for a branch")
         skynet.retpack(value)
         return
     end
     local node = waiters
     for i = 1, path.n do
+        assert(node.children, "somebody waits for a key above")
         local child = node.children[path[i]]
         if not child then
-            child = new_node()
+            child = i < path.n and { children = {} } or { replies = {} }
             node.children[path[i]] = child
         end
         node = child
     end
-    node.replies[#node.replies + 1] = skynet.response()
+    assert(node.replies, "somebody waits for a key below")
+    table.insert(node.replies, skynet.response())
 end
 
 skynet.start(function()
