@@ -1,0 +1,88 @@
+//! Runs each script of `tests/lua` as the start service of a real node.
+//!
+//! A script says itself what it expects, and ends with `PASS <name>`. Two kinds of comments in it are about what the log must hold,
+//! which a service can't see: `--! log: text` (somewhere in the output) and `--! no-log: text` (nowhere).
+//! The same scripts run on skynet, see `tests/lua/lib/check.lua`.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::Site;
+
+/// Where the scripts are.
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lua")
+}
+
+/// Runs one script, and panics with the whole output when something is missing.
+#[track_caller]
+fn run(name: &str, more: &str) {
+    let root = scripts();
+    let root = root.display();
+    let site = Site::empty();
+    site.config(&format!(
+        "thread = 4\n\
+         start = \"{name}\"\n\
+         luaservice = \"{root}/?.lua;{root}/helpers/?.lua;{root}/dirs/?/init.lua\"\n\
+         lua_path = \"{root}/lib/?.lua\"\n\
+         extra_key = \"from config\"\n\
+         {more}"
+    ));
+    let ended = site.run();
+    let output = &ended.stdout;
+    let shown = || format!("{name}\n-- stdout:\n{output}\n-- stderr:\n{}", ended.stderr);
+    assert!(ended.status.success(), "{:?} {}", ended.status, shown());
+    assert!(output.lines().any(|line| line.starts_with(&format!("PASS {name} "))), "no PASS {}", shown());
+    let script = fs::read_to_string(scripts().join(format!("{name}.lua"))).expect("the script");
+    for line in script.lines() {
+        if let Some(text) = line.strip_prefix("--! log: ") {
+            assert!(output.contains(text), "`{text}` is not in the output of {}", shown());
+        } else if let Some(text) = line.strip_prefix("--! no-log: ") {
+            assert!(!output.contains(text), "`{text}` is in the output of {}", shown());
+        }
+    }
+}
+
+/// One test per script, and one that none is left out.
+macro_rules! scripts {
+    ($($test:ident = $name:literal $(with $more:expr)?;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                run($name, concat!($($more)?));
+            }
+        )*
+
+        #[test]
+        fn every_script_has_its_test() {
+            let mut found: Vec<_> = fs::read_dir(scripts())
+                .expect("the scripts")
+                .map(|entry| entry.expect("an entry").path())
+                .filter(|path| path.extension().is_some_and(|it| it == "lua"))
+                .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+                .collect();
+            found.sort();
+            let mut named = vec![$($name),*];
+            named.sort_unstable();
+            assert_eq!(found, named);
+        }
+    };
+}
+
+scripts! {
+    calls_and_replies = "calls";
+    coroutines_that_may_block = "coroutine";
+    values_for_everybody = "datacenter";
+    debug_commands = "debug";
+    the_end_of_a_service = "exit";
+    launching_services = "launch";
+    proxies_and_filters = "manager";
+    names_and_settings = "names";
+    critical_sections = "queue";
+    modules_that_initialise = "require";
+    parallel_requests = "select";
+    tasks_and_time = "tasks";
+    trace_lines = "trace";
+}
