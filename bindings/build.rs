@@ -27,8 +27,8 @@ fn main() -> io::Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     fs::write(out.join("library.rs"), table)?;
 
-    // C modules look up lua_* and luaL_* in the program that loads them.
-    println!("cargo:rustc-link-arg-bins=-rdynamic");
+    // C modules look up lua_*, luaL_* and luaopen_* in the program that loads them.
+    println!("cargo:rustc-link-arg-bins=-Wl,--export-dynamic-symbol=lua*");
     // Where tests that compile such a module find lua.h.
     println!("cargo:rustc-env=SKEIN_LUA_INCLUDE={}", env::var("DEP_SKEIN_VM_INCLUDE").unwrap_or_default());
     println!("cargo:rerun-if-changed=build.rs");
