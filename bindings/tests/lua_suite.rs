@@ -78,11 +78,13 @@ scripts! {
     debug_commands = "debug";
     the_end_of_a_service = "exit";
     launching_services = "launch";
+    messages_one_at_a_time = "mqueue";
     proxies_and_filters = "manager";
     names_and_settings = "names";
     critical_sections = "queue";
     modules_that_initialise = "require";
     parallel_requests = "select";
+    services_from_functions = "service";
     tasks_and_time = "tasks";
     trace_lines = "trace";
 }
