@@ -9,12 +9,12 @@ use skein_vm::ffi::{self, lua_State};
 use skein_vm::state::{Memory, State};
 
 /// A state with the standard library and memory that nobody watches.
-pub fn state() -> State {
+pub(crate) fn state() -> State {
     state_with(Memory::new(|_| {}))
 }
 
 /// A state with the standard library.
-pub fn state_with(memory: Arc<Memory>) -> State {
+pub(crate) fn state_with(memory: Arc<Memory>) -> State {
     let state = State::new(memory).unwrap();
     // SAFETY: a fresh state without a limit: opening the libraries does not fail.
     unsafe { ffi::luaL_openlibs(state.as_ptr()) };
@@ -22,7 +22,7 @@ pub fn state_with(memory: Arc<Memory>) -> State {
 }
 
 /// Runs a chunk with `arguments` values from the top of the stack: its first result or its error, as text.
-pub fn run(state: &State, code: &str) -> Result<String, String> {
+pub(crate) fn run(state: &State, code: &str) -> Result<String, String> {
     let code = CString::new(code).unwrap();
     let lua = state.as_ptr();
     // SAFETY: we own the state; loading and calling are protected, and the result is checked to be text.
@@ -47,7 +47,7 @@ pub fn run(state: &State, code: &str) -> Result<String, String> {
 /// # Safety
 ///
 /// `lua` has a value on its stack, and memory to turn it into text.
-pub unsafe fn text(lua: *mut lua_State) -> String {
+pub(crate) unsafe fn text(lua: *mut lua_State) -> String {
     let mut len = 0;
     // SAFETY: promised by the caller.
     unsafe {
