@@ -160,12 +160,12 @@ fn stat(ctx: &ServiceContext, param: &[u8]) -> String {
 }
 
 fn signal(ctx: &ServiceContext, param: &[u8]) -> Answer {
-    let handle = handle_in(ctx, param);
-    let number = param.iter().position(|byte| *byte == b' ').map_or(0, |space| parse_any_base(&param[space..]));
+    let (handle, number) = word(param);
+    let handle = handle_in(ctx, handle);
     // Called without the pin: it may take its time.
     let signaller = with(ctx, handle, |it| it.signaller.get().cloned()).flatten();
     if let Some(signaller) = signaller {
-        signaller(number as i32);
+        signaller(parse_any_base(number) as i32);
     }
     None
 }
