@@ -118,9 +118,13 @@ fn who_is_left_alone_may_write() {
                 unsafe { shared.header.release() }
             }
         });
-        if shared.header.is_sole() {
-            // SAFETY: the only owner writes (H3).
-            shared.bytes.with_mut(|it| unsafe { *it = 2 });
+        // loom runs a load before or after another thread's addition only if it is made to switch in between.
+        for _ in 0..2 {
+            if shared.header.is_sole() {
+                // SAFETY: the only owner writes (H3).
+                shared.bytes.with_mut(|it| unsafe { *it = 2 });
+            }
+            thread::yield_now();
         }
         let _ = other.join().unwrap();
         assert!(shared.header.is_sole());

@@ -66,12 +66,12 @@ impl Class {
             let number = self.first;
             let span = heap.tables().span(number);
             while got < batch.len() {
-                let Some(block) = pop(span).or_else(|| carve(heap, span, self.number)) else {
-                    self.unlink(heap, number);
-                    break;
-                };
+                let Some(block) = pop(span).or_else(|| carve(heap, span, self.number)) else { break };
                 batch[got] = block;
                 got += 1;
+            }
+            if is_full(span, self.number) {
+                self.unlink(heap, number);
             }
         }
         self.out += got as u64;
@@ -108,7 +108,7 @@ impl Class {
                 span.newest.store(generation, Relaxed);
             }
 
-            if free + 1 == carved {
+            if free + 1 == span.carved.load(Relaxed) {
                 self.unlink(heap, number);
                 if self.spare == NONE {
                     self.spare = number;
@@ -156,6 +156,11 @@ impl Class {
             after => heap.tables().span(after).before.store(before, Relaxed),
         }
     }
+}
+
+/// Whether all blocks of a span are out. It is in the list exactly if not (and not the spare one).
+fn is_full(span: &Span, class: usize) -> bool {
+    span.free_len.load(Relaxed) == 0 && span.carved.load(Relaxed) == class::blocks_per_span(class)
 }
 
 /// Takes a block from the free list.
