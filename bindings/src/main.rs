@@ -1,14 +1,58 @@
-//! The `skein` binary.
+//! The `skein` binary: a config file in, a node up.
 
-fn main() -> std::process::ExitCode {
-    let config = std::env::args_os().nth(1).unwrap_or_default();
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+
+/// What `skein` without a config file prints; skynet's users know the second line.
+const USAGE: &str = "Need a config file.\nusage: skein configfilename";
+
+/// Anything but a running node ends with this status, as in skynet.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let matches = command_line().get_matches();
+    if let Some(("check", arguments)) = matches.subcommand() {
+        return check(arguments.get_one("config").expect("clap requires it"));
+    }
+    let Some(config) = matches.get_one::<PathBuf>("config") else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(FAILED);
+    };
     match skein_bindings::run(config) {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            if !error.is_logged() {
-                eprintln!("{error}");
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            if !problem.is_logged() {
+                eprintln!("{problem}");
             }
-            std::process::ExitCode::from(1)
+            ExitCode::from(FAILED)
         }
     }
+}
+
+/// Reports on a config; a problem in it is status 1.
+fn check(config: &PathBuf) -> ExitCode {
+    match skein_bindings::check::run(config, &mut std::io::stdout().lock()) {
+        Ok(status) => ExitCode::from(status),
+        // Whoever read the report went away.
+        Err(_) => ExitCode::from(FAILED),
+    }
+}
+
+/// The arguments of the binary. Words behind the config file are ignored, as skynet ignores them.
+fn command_line() -> Command {
+    let config = Arg::new("config").value_name("CONFIG").value_parser(value_parser!(PathBuf));
+    Command::new("skein")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Runs skynet applications: actor servers written in Lua")
+        .after_help("A config file named like a command is run as ./NAME.")
+        .args_conflicts_with_subcommands(true)
+        .arg(config.clone().help("The skynet configuration file to run"))
+        .arg(Arg::new("ignored").action(ArgAction::Append).hide(true).trailing_var_arg(true))
+        .subcommand(
+            Command::new("check")
+                .about("Reads a config file, resolves every path in it and reports each problem")
+                .arg(config.required(true).help("The configuration file to check")),
+        )
 }
