@@ -1,84 +1,255 @@
-//! The life of a Lua service, from its launch to its log lines. Plain scripts over `skynet.core`: no library needed.
+//! The life of a Lua service: what it finds when it starts, what its failures look like, signals, memory, its end.
 
-use std::fs;
-use std::path::Path;
-use std::time::{Duration, Instant};
+mod common;
 
-use skein_bindings::node;
-use skein_runtime::Settings;
-use tempfile::TempDir;
+use common::{Ended, Site};
 
-/// The loader of these tests: runs `<dir>/<name>.lua` with the words behind the name.
-const LOADER: &str = r#"
+/// A loader without any library: runs `<name>.lua` with the words behind the name.
+const LOADER: &str = r##"
 local words = {}
 for word in (...):gmatch "%S+" do words[#words + 1] = word end
 core = require "skynet.core"
-assert(loadfile(DIR .. words[1] .. ".lua"))(table.unpack(words, 2))
-"#;
+assert(loadfile("./" .. words[1] .. ".lua"))(table.unpack(words, 2))
+"##;
 
-/// Runs the service `main` of a folder until no service is left: what it logged, without addresses of tables.
-fn run(dir: &TempDir, main: &str) -> Vec<String> {
-    run_with(dir, main, |_| {})
+/// A node whose first service is `main one two`, over nothing but `skynet.core`.
+fn bare(main: &str) -> Site {
+    let site = Site::empty();
+    site.config("lualoader = './load.lua' bootstrap = 'snlua main one two'");
+    site.write("load.lua", LOADER);
+    site.write("main.lua", main);
+    site
 }
 
-fn run_with(dir: &TempDir, main: &str, change: impl FnOnce(&mut Settings)) -> Vec<String> {
-    let at = |name: &str| dir.path().join(name).display().to_string();
-    if !Path::new(&at("loader.lua")).exists() {
-        fs::write(at("loader.lua"), format!("DIR = '{}/'{LOADER}", dir.path().display())).unwrap();
-    }
-    let mut settings = Settings::new();
-    settings
-        .set("thread", "2")
-        .set("harbor", "0")
-        .set("logger", at("log"))
-        .set("bootstrap", format!("snlua {main}"))
-        .set("lualoader", at("loader.lua"));
-    change(&mut settings);
-    let node = node(settings).unwrap();
-    node.start().unwrap();
-    // A node ends with its last service; a watchdog ends a test that forgot one.
-    let watched = std::sync::Arc::downgrade(&node);
-    std::thread::spawn(move || {
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(20) {
-            std::thread::sleep(Duration::from_millis(20));
-            if watched.upgrade().is_none_or(|it| it.counters().services == 0) {
-                return;
-            }
-        }
-        eprintln!("a service is left");
-        std::process::exit(1);
-    });
-    node.wait();
-    let log = fs::read_to_string(at("log")).unwrap();
-    // `DD/MM/YY HH:MM:SS.CC [:ADDR] text`
-    log.lines().map(|line| line.split_once("[:").map_or(line, |(_, rest)| rest).to_owned()).collect()
-}
-
-fn folder(files: &[(&str, &str)]) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        fs::write(dir.path().join(name), text).unwrap();
-    }
-    dir
+/// Runs a script over the library; it prints `fine` if nothing raised.
+fn fine(body: &str) -> Ended {
+    let site = Site::with_main(&format!(
+        "local skynet = require 'skynet' require 'skynet.manager'
+        skynet.start(function()
+            local ok, why = xpcall(function() {body} end, debug.traceback)
+            print(ok and 'fine' or why)
+            skynet.abort()
+        end)"
+    ));
+    let ended = site.run();
+    assert!(ended.stdout.contains("\nfine\n"), "{}\n{}", ended.stdout, ended.stderr);
+    ended
 }
 
 #[test]
 fn a_service_loads_talks_and_ends() {
-    let dir = folder(&[(
-        "main.lua",
-        r#"
+    let site = bare(
+        r##"
         core.error("words", ...)
         core.callback(function(type, msg, size, session, source)
-            core.error("message", type, core.tostring(msg, size), session)
+            core.error("message", type, core.tostring(msg, size), session, source)
             core.command("ABORT")
         end)
         core.send(tonumber(core.command("REG"):sub(2), 16), 10, 7, "to myself")
-        "#,
-    )]);
-    let log = run(&dir, "main one two");
-    let texts: Vec<&str> =
-        log.iter().filter_map(|line| line.split_once("] ")).map(|(_, text)| text).collect();
-    assert!(texts.contains(&"words one two"), "{log:?}");
-    assert!(texts.contains(&"message 10 to myself 7"), "{log:?}");
+        "##,
+    );
+    let ended = site.run();
+    assert!(ended.status.success());
+    let log: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(
+        log[..3],
+        [
+            "[:00000002] LAUNCH snlua main one two",
+            "[:00000002] words one two",
+            "[:00000002] message 10 to myself 7 2"
+        ]
+    );
+}
+
+#[test]
+fn what_the_loader_finds() {
+    let site = bare(
+        r##"
+        assert(_VERSION == "Lua 5.5")
+        assert(LUA_PATH == "./mine/?.lua;skein:/lualib/?.lua;skein:/lualib/?/init.lua", LUA_PATH)
+        assert(LUA_CPATH == "./luaclib/?.so" and LUA_PRELOAD == "./before.lua")
+        assert(LUA_SERVICE == "./?.lua;skein:/service/?.lua", LUA_SERVICE)
+        assert(debug.getregistry().LUA_NOENV == true and not package.path:find "outside")
+        assert(package.loaded["skynet.profile"] and package.loaded["skynet.codecache"])
+        assert(package.preload["skynet.core"] and package.preload["skynet.memory"])
+        assert(coroutine.resume == require "skynet.profile".resume)
+        assert(coroutine.wrap == require "skynet.profile".wrap)
+        assert(require "skynet.codecache".loadfile == loadfile)
+        assert(collectgarbage "incremental" == "generational")
+        assert(not collectgarbage "isrunning")
+        core.error "all there"
+        core.command "ABORT"
+        "##,
+    );
+    site.config(
+        "lualoader = './load.lua' bootstrap = 'snlua main' lua_path = './mine/?.lua' preload = './before.lua'",
+    );
+    let ended = site.run();
+    assert!(ended.stdout.contains("[:00000002] all there\n"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_service_that_does_not_start_says_why_and_goes() {
+    for (loader, told) in [
+        (
+            "error 'broken'",
+            "lua loader error : ./load.lua:1: broken\nstack traceback:\n\t[C]: in global 'error'\n\t./load.lua:1: in main chunk\n[:00000002] KILL self\n",
+        ),
+        (
+            "error(setmetatable({}, { __tostring = function() return 'an object' end }))",
+            "lua loader error : an object\n[:00000002] KILL self\n",
+        ),
+        ("error()", "lua loader error : nil\n[:00000002] KILL self\n"),
+        (
+            "x = = 1",
+            "Can't load ./load.lua : ./load.lua:1: unexpected symbol near '='\n[:00000002] KILL self\n",
+        ),
+        ("while true do end", ""),
+    ] {
+        let site = bare("");
+        site.write("load.lua", loader);
+        let mut running = site.start(&["config"]);
+        if told.is_empty() {
+            // A loader that never ends is not in anybody's way.
+            running.wait_for("stdout", "LAUNCH snlua main one two");
+            continue;
+        }
+        let log = running.wait_for("stdout", "KILL self\n");
+        assert_eq!(log, format!("[:00000002] LAUNCH snlua main one two\n[:00000002] {told}"), "{loader}");
+    }
+    let site = bare("");
+    site.config("lualoader = './nope.lua' bootstrap = 'snlua main'");
+    site.start(&["config"]).wait_for(
+        "stdout",
+        "[:00000002] Can't load ./nope.lua : cannot open ./nope.lua: No such file or directory\n[:00000002] KILL self\n",
+    );
+}
+
+#[test]
+fn a_failed_launch_is_an_error_for_whoever_asked() {
+    let ended = fine(
+        "local ok, why = pcall(skynet.newservice, 'no-such-script')
+        assert(not ok, 'launched')
+        ok = pcall(skynet.newservice, 'broken')
+        assert(not ok, 'launched')",
+    );
+    assert!(ended.stdout.contains("cannot open ./no-such-script.lua: No such file or directory\n"));
+    assert!(
+        ended.stdout.contains("cannot open skein:/service/no-such-script.lua: No such file or directory\n")
+    );
+}
+
+#[test]
+fn a_memory_limit_is_set_once_the_script_ran() {
+    let site = bare(
+        r##"
+        debug.getregistry().memlimit = 8 << 20
+        local big = string.rep("x", 10 << 20)
+        big = nil
+        core.callback(function(type, msg, size, session, source)
+            assert(debug.getregistry().memlimit == nil)
+            local ok, why = pcall(string.rep, "x", 10 << 20)
+            core.error(why, collectgarbage "isrunning")
+            ok, why = pcall(function() local t = {} while true do t[#t + 1] = {} end end)
+            core.error(why)
+            t = nil
+            collectgarbage()
+            core.error(#string.rep("x", 2 << 20))
+            core.command "ABORT"
+        end)
+        core.timeout = core.intcommand("TIMEOUT", 0)
+        "##,
+    );
+    let ended = site.run();
+    let told = "[:00000002] Set memory limit to 8.00 M\n[:00000002] not enough memory true\n\
+        [:00000002] not enough memory\n[:00000002] 2097152\n";
+    assert!(ended.stdout.contains(told), "{}", ended.stdout);
+}
+
+#[test]
+fn memory_is_warned_about_as_it_doubles() {
+    let ended = fine("t = {} for i = 1, 70 do t[i] = string.rep('x', 1 << 20) .. i end");
+    let warned: Vec<&str> =
+        ended.stdout.lines().filter_map(|line| line.split_once("Memory warning ")).map(|it| it.1).collect();
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    assert!(warned[0].starts_with("3") && warned[1].starts_with("6"), "{warned:?}");
+}
+
+#[test]
+fn signals_break_loops_and_tell_the_memory() {
+    let site = Site::with_main(
+        "local skynet = require 'skynet' require 'skynet.manager'
+        skynet.start(function()
+            local stuck = skynet.newservice 'stuck'
+            skynet.fork(function()
+                local ok, why = pcall(skynet.call, stuck, 'lua', 'loop')
+                print('the call failed', ok)
+                print('and then', skynet.call(stuck, 'lua', 'answer'))
+                skynet.abort()
+            end)
+            skynet.sleep(20)
+            local core = require 'skynet.core'
+            for _, signal in ipairs { 1, 5, 0 } do core.command('SIGNAL', skynet.address(stuck) .. ' ' .. signal) end
+        end)",
+    );
+    site.write(
+        "stuck.lua",
+        "local skynet = require 'skynet'
+        skynet.start(function()
+            skynet.dispatch('lua', function(_, _, what)
+                if what == 'loop' then while true do end end
+                skynet.ret(skynet.pack 'alive')
+            end)
+        end)",
+    );
+    let ended = site.run();
+    for told in [
+        "[:00000009] recv a signal 1\n[:00000009] Current Memory ",
+        "K\n[:00000009] recv a signal 5\n",
+        "[:00000009] recv a signal 0\n",
+        "./stuck.lua:4: signal 0",
+        "the call failed\tfalse\n",
+        "and then\talive\n",
+    ] {
+        assert!(ended.stdout.contains(told), "{told}\n{}", ended.stdout);
+    }
+}
+
+#[test]
+fn finalizers_send_when_a_service_ends() {
+    let site = Site::with_main(
+        "local skynet = require 'skynet' require 'skynet.manager'
+        skynet.start(function()
+            skynet.register '.main'
+            skynet.dispatch('lua', function(_, _, ...) print('told', ...) skynet.abort() end)
+            skynet.newservice 'short'
+        end)",
+    );
+    site.write(
+        "short.lua",
+        "local skynet = require 'skynet'
+        setmetatable({}, { __gc = function() skynet.send('.main', 'lua', 'from the grave', skynet.self()) end })
+        last = setmetatable({}, { __gc = function() error 'nobody hears this' end })
+        skynet.start(function() skynet.exit() end)",
+    );
+    let ended = site.run();
+    assert!(ended.stdout.contains("told\tfrom the grave\t9\n"), "{}", ended.stdout);
+}
+
+#[test]
+fn files_of_the_users_own_win_unless_the_config_says_otherwise() {
+    let main = "local skynet = require 'skynet'
+        skynet.start(function() print('mark', skynet.mark) require 'skynet.manager' skynet.abort() end)";
+    let own =
+        "local skynet = assert(loadfile 'skein:/lualib/skynet.lua')(...) skynet.mark = 'mine' return skynet";
+    for (key, mark, notice) in [("", "mine", true), ("skein_library = true", "nil", false)] {
+        let site = Site::with_main(main);
+        std::fs::create_dir(site.path("own")).expect("a folder of the site");
+        site.write("own/skynet.lua", own);
+        site.config(&format!("lua_path = './own/?.lua' {key}"));
+        let ended = site.run();
+        assert!(ended.stdout.contains(&format!("mark\t{mark}\n")), "{}", ended.stdout);
+        let line = "using ./own/skynet.lua; skein_library = true uses the built-in one\n";
+        assert_eq!(ended.stdout.matches(line).count(), usize::from(notice), "{}", ended.stdout);
+    }
 }
