@@ -1,0 +1,187 @@
+--- Calls every function of the native modules with every bad value in every place. A call may answer or raise a string;
+--- it may not end the process, and the service works as before afterwards.
+
+local core = require "skynet.core"
+
+-- One line for each module.
+local modules = {
+    ["skynet.core"] = core,
+    ["skynet.profile"] = require "skynet.profile",
+    ["skynet.memory"] = require "skynet.memory",
+    ["skynet.codecache"] = require "skynet.codecache",
+}
+
+-- Commands whose purpose is the end of something are not called with what could be meant seriously.
+local commands = {
+    "TIMEOUT", "REG", "QUERY", "NAME", "KILL", "LAUNCH", "GETENV", "SETENV", "STARTTIME", "MONITOR", "STAT", "LOGON",
+    "LOGOFF", "SIGNAL", "", "nosuch", "stat",
+}
+
+--- A light userdata of any address.
+local function pointer(address)
+    return (core.unpack("\3" .. string.pack("<I8", address)))
+end
+
+local function address_of(p)
+    return (string.unpack("<I8", core.packstring(p), 2))
+end
+
+local live = {}
+--- A block in hand, and its size.
+local function block()
+    local p, n = core.pack("a block", { 1, 2, 3 })
+    live[#live + 1] = { p, n }
+    return p, n
+end
+
+local function stale()
+    local p, n = core.pack("gone")
+    core.trash(p, n)
+    return p
+end
+
+local function doubled()
+    local p, n = core.pack("doubled")
+    core.send(core.addresscommand "REG", 10, 0, p, n)
+    return p
+end
+
+-- Functions, so that a value that is used up is made again.
+local values = {
+    ["nil"] = function() end,
+    ["true"] = function() return true end,
+    ["-1"] = function() return -1 end,
+    ["0"] = function() return 0 end,
+    ["3"] = function() return 3 end,
+    ["1.5"] = function() return 1.5 end,
+    ["2^31"] = function() return 1 << 31 end,
+    ["2^32"] = function() return 1 << 32 end,
+    ["max"] = function() return math.maxinteger end,
+    ["min"] = function() return math.mininteger end,
+    ["nan"] = function() return 0 / 0 end,
+    ["inf"] = function() return math.huge end,
+    ["1e300"] = function() return 1e300 end,
+    ["empty"] = function() return "" end,
+    ["text"] = function() return "text" end,
+    ["digits"] = function() return "0x7b" end,
+    ["nul"] = function() return "a\0b" end,
+    ["percent"] = function() return "%s%n%d" end,
+    [":0"] = function() return ":0" end,
+    [":ffffffffff"] = function() return ":ffffffffff" end,
+    [".name"] = function() return ".nobody" end,
+    ["long"] = function() return ("x"):rep(2000) end,
+    ["stream"] = function() return "\x06\x06\x06" end,
+    ["table"] = function() return {} end,
+    ["cycle"] = function() local t = {} t.t = t return t end,
+    ["liar"] = function() return setmetatable({}, { __pairs = 5, __tostring = function() return {} end, __index = error }) end,
+    ["raiser"] = function() return setmetatable({}, { __pairs = error, __tostring = error, __name = 7, __len = error }) end,
+    ["function"] = function() return print end,
+    ["thread"] = function() return coroutine.create(print) end,
+    ["this thread"] = function() return (coroutine.running()) end,
+    ["file"] = function() return io.stdout end,
+    ["null"] = function() return pointer(0) end,
+    ["pointer 1"] = function() return pointer(1) end,
+    ["pointer -1"] = function() return pointer(-1) end,
+    ["foreign"] = function() return pointer(0x7fff12345678) end,
+    ["in the arena"] = function() return pointer(0x200000001000) end,
+    ["block"] = function() return (block()) end,
+    ["inside"] = function() return pointer(address_of((block())) + 16) end,
+    ["header"] = function() return pointer(address_of((block())) - 32) end,
+    ["stale"] = stale,
+    ["doubled"] = doubled,
+}
+
+local names = {}
+for name in pairs(values) do names[#names + 1] = name end
+table.sort(names)
+
+local calls, raised = 0, 0
+
+local function call(label, f, arguments, count)
+    local result = table.pack(pcall(f, table.unpack(arguments, 1, count)))
+    calls = calls + 1
+    if not result[1] then
+        raised = raised + 1
+        local what = math.type(result[2]) or type(result[2])
+        -- What a metamethod raised passes through as it is; here that is always the object itself, or a string.
+        if what ~= "string" and what ~= "table" then
+            error(("%s raised a %s"):format(label, what), 0)
+        end
+    end
+    -- Blocks that were not taken.
+    for i = #live, 1, -1 do
+        pcall(core.trash, live[i][1], live[i][2])
+        live[i] = nil
+    end
+end
+
+-- A generator of our own: the same walk every time.
+local seed = 88172645463325252
+local function random(n)
+    seed = seed ~ (seed << 13)
+    seed = seed ~ (seed >> 7)
+    seed = seed ~ (seed << 17)
+    return (seed >> 33) % n + 1
+end
+
+local own = core.addresscommand "REG"
+-- What a call would look like, so that each place is reached behind good values.
+local good = {
+    send = function() local p, n = block() return { own, 10, 0, p, n } end,
+    redirect = function() local p, n = block() return { own, 7, 10, 0, p, n } end,
+    unpack = function() local p, n = block() return { p, n } end,
+    tostring = function() local p, n = block() return { p, n } end,
+    trash = function() local p, n = block() return { p, n } end,
+    command = function() return { "GETENV", "thread" } end,
+    intcommand = function() return { "GETENV", "thread" } end,
+    addresscommand = function() return { "QUERY", ".logger" } end,
+    trace = function() return { "tag", "user", coroutine.running(), 1 } end,
+}
+
+for module, functions in pairs(modules) do
+    for name, f in pairs(functions) do
+        if type(f) == "function" then
+            local label = module .. "." .. name
+            call(label, f, {}, 0)
+            -- One bad value among good ones, and alone.
+            for _, bad in ipairs(names) do
+                for place = 1, 6 do
+                    local arguments = good[name] and good[name]() or {}
+                    local count = math.max(#arguments, place)
+                    arguments[place] = values[bad]()
+                    call(label, f, arguments, count)
+                    call(label, f, arguments, place)
+                end
+            end
+            -- Any values.
+            for _ = 1, 2000 do
+                local count = random(6)
+                local arguments = {}
+                for place = 1, count do
+                    arguments[place] = values[names[random(#names)]]()
+                end
+                call(label, f, arguments, count)
+            end
+            collectgarbage "step"
+        end
+    end
+end
+
+for _, command in ipairs(commands) do
+    for _, bad in ipairs(names) do
+        for _, f in ipairs { core.command, core.intcommand, core.addresscommand } do
+            call(command, f, { command, values[bad]() }, 2)
+            call(command, f, { command }, 1)
+            call(command, f, { command, values[bad](), 1 }, 3)
+        end
+    end
+end
+
+collectgarbage()
+collectgarbage()
+local p, n = core.pack("still", { "here" })
+local a, b = core.unpack(p, n)
+core.trash(p, n)
+assert(a == "still" and b[1] == "here")
+print(("WALKED %d calls, %d raised"):format(calls, raised))
+core.command "ABORT"
