@@ -1,18 +1,19 @@
 --- The module every service begins with: `local skynet = require "skynet"`.
 ---
 --- This file is the interface; the parts behind it are `skein.state` (what a service remembers), `skein.dispatcher` (from a message to a
---- task), `skein.tasks`, `skein.calls`, `skein.select`, `skein.lifecycle`, `skein.tracing` and `skein.inspect`.
+--- task), `skein.tasks`, `skein.calls` and `skein.lifecycle`; and, loaded when they are first needed, for there may be many services:
+--- `skein.select`, `skein.tracing`, `skein.inspect`, `skein.forgotten` and the debug commands.
 --- Functions marked `@async` may suspend the calling task.
 local core = require "skynet.core"
 local initialisation = require "skynet.require"
 local calls = require "skein.calls"
 local dispatcher = require "skein.dispatcher"
-local inspect = require "skein.inspect"
 local lifecycle = require "skein.lifecycle"
-local request = require "skein.select"
 local state = require "skein.state"
 local tasks = require "skein.tasks"
-local tracing = require "skein.tracing"
+
+-- The stock one: it never suspends.
+local require = require
 
 local proto = state.proto
 
@@ -45,7 +46,6 @@ local skynet = {
     ignoreret = calls.ignoreret,
     context = calls.context,
     address = calls.address,
-    request = request,
 
     fork = tasks.fork,
     timeout = tasks.timeout,
@@ -55,9 +55,6 @@ local skynet = {
     wakeup = tasks.wakeup,
     killthread = tasks.killthread,
     trace_timeout = tasks.trace_timeout,
-
-    task = inspect.task,
-    uniqtask = inspect.uniqtask,
 
     pack = core.pack,
     packstring = core.packstring,
@@ -134,12 +131,32 @@ skynet.register_protocol {
     dispatch = lifecycle.on_error,
 }
 
------------------------------------------------------------------------------------------------------------------------- tracing
+------------------------------------------------------------------------------------------------------- what most services never use
+
+--- Several requests at once: `for req, resp in skynet.request{…}{…}:select(timeout) do … end`.
+---@param req table?  `{ address, typename, arguments…, n = index of the last }`
+---@return skein.RequestSet
+function skynet.request(req)
+    return require "skein.select"(req)
+end
+
+--- Suspended tasks: how many; with a table: it is filled with their tracebacks; with a session or a task: that one.
+---@param what nil|table|integer|thread|"init"
+---@return integer|string|nil
+function skynet.task(what)
+    return require("skein.inspect").task(what)
+end
+
+--- Suspended tasks, those at the same place counted together.
+---@return table<string, string>
+function skynet.uniqtask()
+    return require("skein.inspect").uniqtask()
+end
 
 --- Starts to trace the running task.
 ---@param info string?
 function skynet.trace(info)
-    tracing.begin(state.running, info)
+    require("skein.tracing").begin(state.running, info)
 end
 
 --- The tag of the running task; false when its class is never traced.

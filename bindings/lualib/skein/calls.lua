@@ -1,6 +1,5 @@
 --- Messages out of a service: send, call, and the answers to what came in.
 local core = require "skynet.core"
-local forgotten = require "skein.forgotten"
 local sessions = require "skein.sessions"
 local state = require "skein.state"
 
@@ -70,7 +69,9 @@ function calls.redirect(dest, source, typename, session, ...)
     if session and session ~= 0 then
         local task = state.running
         if p.id == PTYPE_RESPONSE then
-            forgotten:drop(dest, session)
+            if state.forgotten then
+                state.forgotten:drop(dest, session)
+            end
         elseif task and session_of[task] == session and source_of[task] == source then
             session_of[task] = nil
         end

@@ -15,9 +15,9 @@
 --- the forks, each with the same draining. Errors are collected, and raised as one at the end, so that no fork is lost.
 local core = require "skynet.core"
 local state = require "skein.state"
-local forgotten = require "skein.forgotten"
-local tracing = require "skein.tracing"
 
+-- The stock one: it never suspends.
+local require = require
 local coroutine_create = coroutine.create
 local coroutine_close = coroutine.close
 local coroutine_resume = coroutine.resume
@@ -136,7 +136,8 @@ local function serve(class, session, source, msg, sz)
     if left then
         session_of[task] = nil
         if left ~= 0 then
-            forgotten:add(source, left)
+            state.forgotten = state.forgotten or require "skein.forgotten"
+            state.forgotten:add(source, left)
             local info = debug.getinfo(handler, "S")
             core.error(
                 string_format(
@@ -427,7 +428,7 @@ function dispatcher.dispatch_message(ptype, msg, sz, session, source)
             session_of[task] = session
             source_of[task] = source
             if class.trace ~= nil or incoming_tag[source] then
-                tracing.arrive(task, class, source)
+                require("skein.tracing").arrive(task, class, source)
             end
             if run(task, serve, class, session, source, msg, sz) then
                 drain()

@@ -2,7 +2,6 @@
 local calls = require "skein.calls"
 local core = require "skynet.core"
 local dispatcher = require "skein.dispatcher"
-local forgotten = require "skein.forgotten"
 local initialisation = require "skynet.require"
 local state = require "skein.state"
 local tasks = require "skein.tasks"
@@ -63,8 +62,8 @@ function lifecycle.term(address)
             state.closures[reply] = nil
         end
     end
-    if math.type(address) == "integer" then
-        forgotten:drop(address --[[@as integer]])
+    if state.forgotten then
+        state.forgotten:drop(address)
     end
     local dead = {}
     for session, target in pairs(state.call_target) do
@@ -102,9 +101,11 @@ local function answer_all_with_errors()
             core_send(state.source_of[task], PTYPE_ERROR, session, "")
         end
     end
-    forgotten:each(function(source, session)
-        core_send(source, PTYPE_ERROR, session, "")
-    end)
+    if state.forgotten then
+        state.forgotten:each(function(source, session)
+            core_send(source, PTYPE_ERROR, session, "")
+        end)
+    end
 end
 
 --- Closes all suspended tasks but ours; their to-be-closed variables run.

@@ -30,6 +30,7 @@
 ---@field tags table<skein.Task, string|false>  trace tag of a task; false when its class is never traced
 ---@field incoming_tag table<integer, string>  source → tag that its next request carries
 ---@field proto table<string|integer, table>  message classes, by name and by number
+---@field forgotten skein.Forgotten?  requests nobody answered; there from the first of them on
 local state = {
     leaving = false,
     waiting = {},
