@@ -26,7 +26,8 @@ fn run(name: &str, more: &str) {
         "thread = 4\n\
          start = \"{name}\"\n\
          luaservice = \"{root}/?.lua;{root}/helpers/?.lua;{root}/dirs/?/init.lua\"\n\
-         lua_path = \"{root}/lib/?.lua\"\n\
+         lib = \"{root}/lib\"\n\
+         lua_path = lib .. \"/?.lua\"\n\
          extra_key = \"from config\"\n\
          {more}"
     ));
@@ -47,7 +48,7 @@ fn run(name: &str, more: &str) {
 
 /// One test per script, and one that none is left out.
 macro_rules! scripts {
-    ($($test:ident = $name:literal $(with $more:expr)?;)*) => {
+    ($($test:ident = $name:literal $(with $more:literal)?;)*) => {
         $(
             #[test]
             fn $test() {
@@ -78,6 +79,7 @@ scripts! {
     debug_commands = "debug";
     the_end_of_a_service = "exit";
     launching_services = "launch";
+    what_the_loader_sets_up = "loader" with "preload = lib .. \"/preload.lua\"";
     messages_one_at_a_time = "mqueue";
     proxies_and_filters = "manager";
     names_and_settings = "names";
