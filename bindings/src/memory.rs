@@ -16,6 +16,7 @@ use std::sync::Arc;
 use skein_arena::Stats;
 use skein_runtime::{Handle, ServiceContext};
 use skein_vm::ffi::{self, lua_CFunction, lua_State};
+use skein_vm::state::Memory;
 
 use crate::alloc;
 use crate::state::{CONTEXT_KEY, ServiceState};
@@ -107,8 +108,8 @@ unsafe extern "C-unwind" fn block(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn current(state: *mut lua_State) -> c_int {
     // SAFETY: as in `total`.
     unsafe {
-        let kib = i64::from(ffi::lua_gc(state, ffi::LUA_GCCOUNT));
-        ffi::lua_pushinteger(state, (kib << 10) + i64::from(ffi::lua_gc(state, ffi::LUA_GCCOUNTB)));
+        let used = Memory::of(state).map_or(0, Memory::used);
+        ffi::lua_pushinteger(state, used as i64);
     }
     1
 }

@@ -63,7 +63,20 @@ impl Memory {
         })
     }
 
-    /// Bytes the state has allocated.
+    /// The memory of a running state, if that is one of ours.
+    ///
+    /// # Safety
+    ///
+    /// `state` is a live state, and stays so while the answer is used.
+    pub unsafe fn of<'a>(state: *mut lua_State) -> Option<&'a Self> {
+        let mut memory = ptr::null_mut();
+        // SAFETY: promised by the caller.
+        let found = unsafe { ffi::lua_getallocf(state, &mut memory) };
+        // SAFETY: whoever has our allocator was made by `State::new`, whose `Memory` outlives the state (M3).
+        ptr::fn_addr_eq(found, allocate as lua_Alloc).then(|| unsafe { &*memory.cast::<Self>() })
+    }
+
+    /// Bytes the state has allocated. Lua's own count leaves out what long strings hold.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
