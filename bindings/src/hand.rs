@@ -26,7 +26,9 @@ use crate::seri::carrier;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     /// Not in the hand.
-    #[error("pointer {0:#x} is not held by this service: it was sent or freed before, or never was a message")]
+    #[error(
+        "pointer {0:#x} is not held by this service: it was sent or freed before, or never was a message"
+    )]
     NotHeld(usize),
     /// The block has fewer bytes than the caller says.
     #[error("size {size} is out of range: the block at {address:#x} has {len} bytes")]
@@ -146,7 +148,8 @@ impl Hand {
     pub(crate) fn is_own(&self, address: usize) -> bool {
         let held = self.held.borrow();
         self.reading.get() == 0
-            && (held.last.as_ref().is_some_and(|it| it.address == address) || held.others.contains_key(&address))
+            && (held.last.as_ref().is_some_and(|it| it.address == address)
+                || held.others.contains_key(&address))
     }
 
     /// Takes a block for a message that was packed with a pointer to it. None: somebody was faster, or it is being read.

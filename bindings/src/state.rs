@@ -136,8 +136,9 @@ impl ServiceState {
         let own = self.ctx.handle().0;
         let line = match status {
             ffi::LUA_ERRRUN => {
-                let mut line = format!("lua call [{source:x} to :{own:x} : {session} msgsz = {size}] error : \x1b[31m")
-                    .into_bytes();
+                let mut line =
+                    format!("lua call [{source:x} to :{own:x} : {session} msgsz = {size}] error : \x1b[31m")
+                        .into_bytes();
                 let mut len = 0;
                 // SAFETY: the traceback function always answers a string, and it stays until the stack is cut.
                 unsafe {
@@ -149,7 +150,9 @@ impl ServiceState {
                 line.extend_from_slice(b"\x1b[0m");
                 line
             }
-            ffi::LUA_ERRMEM => format!("lua memory error : [{source:x} to :{own:x} : {session}]").into_bytes(),
+            ffi::LUA_ERRMEM => {
+                format!("lua memory error : [{source:x} to :{own:x} : {session}]").into_bytes()
+            }
             _ => format!("lua error in error : [{source:x} to :{own:x} : {session}]").into_bytes(),
         };
         // SAFETY: slots 1 and 2 are ours and stay.

@@ -12,6 +12,7 @@ fn every_native_function_survives_every_bad_value() {
     let shown = || format!("{:?}\n{}\n{}", ended.status, tail(&ended.stdout), tail(&ended.stderr));
     assert!(ended.status.success(), "{}", shown());
     let line = ended.stdout.lines().find_map(|line| line.strip_prefix("WALKED "));
-    let calls: u64 = line.and_then(|it| it.split(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{}", shown()));
+    let calls: u64 =
+        line.and_then(|it| it.split(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{}", shown()));
     assert!(calls > 50_000, "only {calls} calls");
 }

@@ -56,8 +56,12 @@ fn it_has_the_seventeen_functions() {
 #[test]
 fn a_packed_message_moves_and_is_copied_once_in_and_once_out() {
     let (from, to) = pair();
-    let message = send(&from, &to, "p, n = pack('hello', {1, 2, x = true}) at = address(p)
-        assert(core.send(to, 10, 77, p, n) == 77)");
+    let message = send(
+        &from,
+        &to,
+        "p, n = pack('hello', {1, 2, x = true}) at = address(p)
+        assert(core.send(to, 10, 77, p, n) == 77)",
+    );
     assert_eq!(from.state.blocks_in_hand(), 0);
     let (at, len): (i64, u64) = from.eval("return at, n");
     assert_eq!(message.as_ptr().addr(), at as usize, "the block itself travels");
@@ -69,7 +73,8 @@ fn a_packed_message_moves_and_is_copied_once_in_and_once_out() {
 
     to.eval::<()>("core.callback(function(ty, msg, sz, session, source) got = table.pack(ty, session, source, unpack(msg, sz)) end)");
     to.deliver(message);
-    let shown: String = to.eval("return ('%d %d %x %s %d %s'):format(got[1], got[2], got[3], got[4], got[5][2], got[5].x)");
+    let shown: String =
+        to.eval("return ('%d %d %x %s %d %s'):format(got[1], got[2], got[3], got[4], got[5][2], got[5].x)");
     assert_eq!(shown, format!("10 77 {:x} hello 2 true", from.state.context().handle().0));
     assert_eq!(copied(&to), (0, len));
 }
@@ -117,7 +122,10 @@ fn what_was_sent_or_trashed_is_not_held_any_more() {
         ("trash(p, n)", "core.redirect(to, 1, 10, 0, p, n)"),
     ] {
         let error = from.error(&format!("local p, n = pack('gone') {first} {second}"));
-        assert!(error.starts_with("test:1: ") && error.contains("is not held by this service"), "{second}: {error}");
+        assert!(
+            error.starts_with("test:1: ") && error.contains("is not held by this service"),
+            "{second}: {error}"
+        );
     }
 }
 
@@ -151,7 +159,11 @@ fn sizes_are_checked_against_the_block() {
     let error = from.error("p, n = pack('abcdef') unpack(p, 1 << 40)");
     assert!(error.contains("out of range"), "{error}");
     let error = from.error("core.tostring(p, -1)");
-    assert!(error.contains("bad argument #2 to 'skynet.core.tostring'") || error.contains("bad argument #2 to 'tostring'"), "{error}");
+    assert!(
+        error.contains("bad argument #2 to 'skynet.core.tostring'")
+            || error.contains("bad argument #2 to 'tostring'"),
+        "{error}"
+    );
     from.eval::<()>("trash(p, n)");
 }
 
@@ -191,7 +203,10 @@ fn texts_of_errors_are_skynets() {
         ("pack(print)", "test:1: Unsupport type function to serialize"),
         ("unpack('\\7')", "test:1: Invalid serialize stream 0 (line:8)"),
         ("core.intcommand('GETENV', 'bad')", "test:1: Invalid result 12x"),
-        ("core.intcommand('TIMEOUT', 1.5)", "bad argument #2 to 'intcommand' (number has no integer representation)"),
+        (
+            "core.intcommand('TIMEOUT', 1.5)",
+            "bad argument #2 to 'intcommand' (number has no integer representation)",
+        ),
     ] {
         probe.state.context().command("SETENV", b"bad 12x");
         let error = probe.error(chunk);
@@ -220,7 +235,9 @@ fn sessions_and_results_of_send() {
         assert_eq!(message.has_body(), !body.is_empty(), "an empty string is the NULL message");
     }
 
-    assert!(from.error("core.send(to, 0x2000a, 3, 'x')").contains("session must be 0 to allocate one, not 3"));
+    assert!(
+        from.error("core.send(to, 0x2000a, 3, 'x')").contains("session must be 0 to allocate one, not 3")
+    );
     assert!(from.error("core.send(to, 10, 0, pointer(0), 7)").contains("null pointer"));
     assert_eq!(from.eval::<i64>("return core.send(to, 10, 0, pointer(0), 0)"), 0);
     assert!(!receive(&from, to).has_body());
@@ -252,14 +269,19 @@ fn blocks_in_transit_are_claimed_by_the_receiver_or_freed_with_the_message() {
     let arena = from.state.context().node().arena();
     let before = arena.stats().live_blocks;
 
-    let message = send(&from, &to, "
+    let message = send(
+        &from,
+        &to,
+        "
         inner, size = pack('inside')
         other, _ = pack('also')
         p, n = pack('outside', inner, size, {deep = other, plain = pointer(0xabc)}, inner)
         assert(not pcall(trash, inner, size), 'it was given away')
-        core.send(to, 10, 0, p, n)");
+        core.send(to, 10, 0, p, n)",
+    );
     assert_eq!(from.state.blocks_in_hand(), 0);
-    to.eval::<()>("core.callback(function(_, msg, sz)
+    to.eval::<()>(
+        "core.callback(function(_, msg, sz)
         local text, inner, size, t, again = unpack(msg, sz)
         assert(text == 'outside' and again == inner)
         kept, kept_size, deep = inner, size, t.deep
@@ -267,16 +289,21 @@ fn blocks_in_transit_are_claimed_by_the_receiver_or_freed_with_the_message() {
         -- A second look at the message has no rights to give.
         assert(select(2, unpack(msg, sz)) == inner)
         plain = t.plain
-    end)");
+    end)",
+    );
     to.deliver(message);
     assert_eq!(to.state.blocks_in_hand(), 2, "both were claimed, once");
     assert_eq!(to.eval::<String>("return unpack(kept, kept_size)"), "inside");
     to.eval::<()>("trash(kept, kept_size) trash(deep, 0) assert(not pcall(trash, plain, 0))");
 
-    let message = send(&from, &to, "
+    let message = send(
+        &from,
+        &to,
+        "
         local inner = pack(('z'):rep(1000))
         local middle, size = pack(inner)
-        core.send(to, 10, 0, pack(middle, size))");
+        core.send(to, 10, 0, pack(middle, size))",
+    );
     drop(message);
     let left = arena.stats().live_blocks;
     assert!(left <= before, "{left} blocks are left of {before}");
@@ -293,7 +320,8 @@ fn a_string_gives_no_block_away_and_grants_none() {
          return unpack(p, n), trash(p, n)",
     );
     assert_eq!(text, "mine");
-    let error = probe.error("local p, n = pack('mine') local s = packstring(p) trash(p, n) trash(unpack(s), n)");
+    let error =
+        probe.error("local p, n = pack('mine') local s = packstring(p) trash(p, n) trash(unpack(s), n)");
     assert!(error.contains("is not held"), "{error}");
 }
 
@@ -306,7 +334,9 @@ fn the_message_being_handled_is_no_gift_unless_the_handler_owns_it() {
     let error = probe.error("trash(unpack(p, n))");
     assert!(error.contains("is not held"), "{error}");
 
-    probe.eval::<()>("core.callback(function(_, msg, sz) p, n = pack(msg, sz) ok = pcall(unpack, msg, sz) end, true)");
+    probe.eval::<()>(
+        "core.callback(function(_, msg, sz) p, n = pack(msg, sz) ok = pcall(unpack, msg, sz) end, true)",
+    );
     probe.deliver(probe.message(b"\x1cabc"));
     assert!(!probe.eval::<bool>("return ok"), "it belongs to the packed message");
     assert_eq!(probe.eval::<String>("local m, s = unpack(p, n) return core.tostring(m, s)"), "\x1cabc");
@@ -342,13 +372,15 @@ fn without_a_callback_messages_are_dropped() {
 #[test]
 fn a_handler_may_replace_itself_while_it_runs() {
     let probe = Probe::new();
-    probe.eval::<()>("
+    probe.eval::<()>(
+        "
         order = ''
         core.callback(function()
             for i = 1, 3 do core.callback(function() order = order .. i end) collectgarbage() end
             order = order .. 'first '
         end)
-        collectgarbage()");
+        collectgarbage()",
+    );
     for _ in 0..3 {
         probe.deliver(probe.message(b""));
         probe.eval::<()>("collectgarbage()");
@@ -359,11 +391,13 @@ fn a_handler_may_replace_itself_while_it_runs() {
 #[test]
 fn a_handler_cannot_yield_and_is_on_its_own_thread() {
     let probe = Probe::new();
-    probe.eval::<()>("core.callback(function()
+    probe.eval::<()>(
+        "core.callback(function()
         local _, main = coroutine.running()
         shown = tostring(main) .. tostring(coroutine.isyieldable())
         _, error_text = pcall(coroutine.yield)
-    end)");
+    end)",
+    );
     probe.deliver(probe.message(b""));
     assert_eq!(probe.eval::<String>("return shown"), "falsefalse");
     assert_eq!(probe.eval::<String>("return error_text"), "attempt to yield across a C-call boundary");
@@ -386,13 +420,18 @@ fn a_handler_that_raises_is_logged_as_skynet_logs_it() {
     probe.eval::<()>("core.callback(function(_, msg, sz) error('boom') end)");
     probe.deliver(probe.message(b"\x09\x09"));
     let line = logged(&probe);
-    let head = format!("lua call [7 to :{own:x} : 5 msgsz = 2] error : \x1b[31mtest:1: boom\nstack traceback:\n\t[C]: in global 'error'");
+    let head = format!(
+        "lua call [7 to :{own:x} : 5 msgsz = 2] error : \x1b[31mtest:1: boom\nstack traceback:\n\t[C]: in global 'error'"
+    );
     assert!(line.starts_with(&head), "{line:?}");
     assert!(line.ends_with("\x1b[0m"), "{line:?}");
 
     probe.eval::<()>("core.callback(function() error({}) end)");
     probe.deliver(probe.message(b""));
-    assert_eq!(logged(&probe), format!("lua call [7 to :{own:x} : 5 msgsz = 0] error : \x1b[31m(no error message)\x1b[0m"));
+    assert_eq!(
+        logged(&probe),
+        format!("lua call [7 to :{own:x} : 5 msgsz = 0] error : \x1b[31m(no error message)\x1b[0m")
+    );
 
     // It goes on.
     probe.eval::<()>("core.callback(function() fine = true end)");
@@ -412,14 +451,23 @@ fn log_lines_are_made_as_skynet_makes_them() {
         assert_eq!(probe.eval::<i64>(format!("return select('#', {chunk})")), 0);
         assert_eq!(logged(&probe), expected, "{chunk}");
     }
-    assert!(probe.error("core.error(setmetatable({}, {__tostring = function() return {} end}))").contains("must return a string"));
+    assert!(
+        probe
+            .error("core.error(setmetatable({}, {__tostring = function() return {} end}))")
+            .contains("must return a string")
+    );
 
     probe.eval::<()>("core.trace('tag', 'begin')");
     let line = logged(&probe);
     let (head, time) = line.rsplit_once('>').unwrap();
     assert_eq!(head, "<TRACE tag");
-    assert!(time.trim().ends_with(" begin") && time.trim().split(' ').next().unwrap().parse::<u64>().is_ok(), "{line}");
-    probe.eval::<()>("local function f() core.trace('tag', 'user', 1) return 1 end\nlocal x = f() return x and 1");
+    assert!(
+        time.trim().ends_with(" begin") && time.trim().split(' ').next().unwrap().parse::<u64>().is_ok(),
+        "{line}"
+    );
+    probe.eval::<()>(
+        "local function f() core.trace('tag', 'user', 1) return 1 end\nlocal x = f() return x and 1",
+    );
     assert!(logged(&probe).ends_with(" user : =test:1 =test:2"));
     probe.eval::<()>("local co = coroutine.create(function() coroutine.yield() end)\ncoroutine.resume(co) core.trace('tag', 'user', co)");
     assert!(logged(&probe).ends_with(" user : =test:1"));
@@ -438,11 +486,24 @@ fn commands_and_their_numbers() {
     assert_eq!(probe.eval::<u32>("return core.addresscommand('REG')"), own);
     assert_eq!(probe.eval::<String>("return core.command('REG', '.myself')"), "myself");
     assert_eq!(probe.eval::<u32>("return core.addresscommand('QUERY', '.myself')"), own);
-    for silent in ["core.command('NOSUCH')", "core.intcommand('NOSUCH')", "core.addresscommand('REG', '.other')",
-        "core.command('QUERY')", "core.command('QUERY', '.nobody')"] {
+    for silent in [
+        "core.command('NOSUCH')",
+        "core.intcommand('NOSUCH')",
+        "core.addresscommand('REG', '.other')",
+        "core.command('QUERY')",
+        "core.command('QUERY', '.nobody')",
+    ] {
         assert_eq!(probe.eval::<i64>(format!("return select('#', {silent})")), 0, "{silent}");
     }
-    for (value, expected) in [("12", "12"), ("0x1F", "31"), ("010", "8"), ("", "0"), ("-7", "-7"), ("2.5", "2.5"), ("1e3", "1000.0")] {
+    for (value, expected) in [
+        ("12", "12"),
+        ("0x1F", "31"),
+        ("010", "8"),
+        ("", "0"),
+        ("-7", "-7"),
+        ("2.5", "2.5"),
+        ("1e3", "1000.0"),
+    ] {
         let key = format!("k{}", value.replace(['.', '-'], "_"));
         probe.state.context().command("SETENV", format!("{key} {value}").as_bytes());
         let shown: String = probe.eval(format!("return tostring(core.intcommand('GETENV', '{key}'))"));
@@ -474,7 +535,8 @@ fn at_the_arenas_limit_there_is_an_error_that_says_so() {
 #[test]
 fn finalizers_that_trash_the_message_do_not_pull_it_from_under_unpack() {
     let probe = Probe::new();
-    probe.eval::<()>("
+    probe.eval::<()>(
+        "
         local t = {} for i = 1, 2000 do t[i] = 'string number ' .. i end
         big = packstring(t)
         trashed = 0
@@ -489,7 +551,8 @@ fn finalizers_that_trash_the_message_do_not_pull_it_from_under_unpack() {
             local got = unpack(msg, sz)
             for i = 1, 2000 do assert(got[i] == 'string number ' .. i) end
             whole = true
-        end)");
+        end)",
+    );
     for _ in 0..50 {
         let big: skein_vm::mlua::LuaString = probe.eval("whole = false return big");
         probe.deliver(probe.message(&big.as_bytes()));
@@ -509,7 +572,8 @@ fn a_state_out_of_memory_loses_nothing_but_the_call() {
     for spare in [0, 100, 1000, 10_000, 100_000] {
         probe.lua.gc_collect().unwrap();
         probe.lua.set_memory_limit(probe.lua.used_memory() + 40_000 + spare).unwrap();
-        let (unpacked, packed): (bool, bool) = probe.eval("return pcall(unpack, big), (pcall(packstring, big, big, big, big))");
+        let (unpacked, packed): (bool, bool) =
+            probe.eval("return pcall(unpack, big), (pcall(packstring, big, big, big, big))");
         probe.lua.set_memory_limit(0).unwrap();
         assert!(!unpacked || !packed, "{spare}: memory was not short");
     }

@@ -57,7 +57,10 @@ fn assert_values(found: &Json, recorded: &Json, of: &str) {
             let pairs = found["kv"].as_array().unwrap();
             assert_eq!(&json!(pairs.len()), count, "{of}: size of a long table");
             for end in ["first", "last"] {
-                assert!(pairs.contains(&normal(&recorded[end])) || end == "last", "{of}: {end} of a long table");
+                assert!(
+                    pairs.contains(&normal(&recorded[end])) || end == "last",
+                    "{of}: {end} of a long table"
+                );
             }
         } else {
             assert_eq!(*found, normal(recorded), "{of}");
@@ -77,7 +80,11 @@ fn packs_and_unpacks_as_skynet_does() {
         let bytes = packed.as_bytes().to_vec();
         assert_eq!(json!(bytes.len()), case["size"], "{lua}: size");
         if case.get("any_order").is_none() {
-            assert!(is_recorded(&bytes, &case["hex"]), "{lua}: packs as {}", hex(&bytes[..bytes.len().min(64)]));
+            assert!(
+                is_recorded(&bytes, &case["hex"]),
+                "{lua}: packs as {}",
+                hex(&bytes[..bytes.len().min(64)])
+            );
         }
 
         probe.globals.set("packed", packed).unwrap();
@@ -193,7 +200,10 @@ fn what_cannot_travel_is_refused_as_skynet_refuses_it() {
             );
             let error: String = probe.eval(chunk);
             // Raised by Lua code, it has that code's position.
-            assert!(error == expected || error == format!("test:2: {expected}"), "{function}({lua}): {error}");
+            assert!(
+                error == expected || error == format!("test:2: {expected}"),
+                "{function}({lua}): {error}"
+            );
         }
     }
     assert_eq!(probe.state.blocks_in_hand(), 0, "nothing is left of what failed");
@@ -206,7 +216,9 @@ fn other_calls_answer_as_skynet_does() {
     for case in golden("calls") {
         let call = case["call"].as_str().unwrap();
         let chunk = match call {
-            "select('#', pack()) and its size" => "return pcall(function() local p, n = pack() trash(p, n) return n end)".to_owned(),
+            "select('#', pack()) and its size" => {
+                "return pcall(function() local p, n = pack() trash(p, n) return n end)".to_owned()
+            }
             call => {
                 let (function, arguments) = call.trim().split_once('(').unwrap();
                 let arguments = arguments.trim_end_matches(')');

@@ -97,7 +97,8 @@ unsafe fn positions(of: *mut lua_State, level: c_int, found: &mut [Position; POS
             ffi::lua_getinfo(of, c"Sl".as_ptr(), &mut activation);
             if activation.currentline > 0 {
                 let source = CStr::from_ptr(activation.source).to_bytes();
-                found[count] = Position { source: source.as_ptr(), len: source.len(), line: activation.currentline };
+                found[count] =
+                    Position { source: source.as_ptr(), len: source.len(), line: activation.currentline };
                 count += 1;
             }
             let Some(next) = level.checked_add(1) else { break };

@@ -125,7 +125,12 @@ pub(super) unsafe extern "C-unwind" fn unpack(state: *mut lua_State) -> c_int {
 /// # Safety
 /// `stream` is the block at `address`, and nothing with a destructor is alive.
 #[inline]
-unsafe fn unpack_block(state: *mut lua_State, service: &ServiceState, address: usize, stream: &[u8]) -> c_int {
+unsafe fn unpack_block(
+    state: *mut lua_State,
+    service: &ServiceState,
+    address: usize,
+    stream: &[u8],
+) -> c_int {
     let before = service.hand.begin_reading();
     // SAFETY: the block stays while it is being read (N3). An error in the stream raises before anything is counted; a
     // memory error leaves the reading open, which the end of the message closes.

@@ -138,7 +138,10 @@ unsafe fn destination<'a>(state: *mut lua_State) -> To<'a> {
             }
             _ => {
                 let what = type_name(state, 1);
-                raise(state, Raise::new(format_args!("dest address type ({what}) must be a string or number.")))
+                raise(
+                    state,
+                    Raise::new(format_args!("dest address type ({what}) must be a string or number.")),
+                )
             }
         }
     }
@@ -202,7 +205,9 @@ fn too_large(service: &ServiceState, to: To<'_>) -> Sent {
         To::Name(_) => None,
     };
     match (handle, to) {
-        (Some(handle), _) => service.ctx.log(format!("error: The message to {handle:x} is too large").as_bytes()),
+        (Some(handle), _) => {
+            service.ctx.log(format!("error: The message to {handle:x} is too large").as_bytes())
+        }
         (None, To::Name(name)) => {
             let line = [b"error: The message to ".as_slice(), name, b" is too large"].concat();
             service.ctx.log(&line);

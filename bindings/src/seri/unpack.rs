@@ -11,7 +11,9 @@ use std::{fmt, ptr};
 
 use skein_vm::ffi::{self, lua_State};
 
-use super::{BOOLEAN, COOKIE_MAX, LONG_STRING, NIL, NUMBER, POINTER, READ_DEPTH, SHORT_STRING, TABLE, number};
+use super::{
+    BOOLEAN, COOKIE_MAX, LONG_STRING, NIL, NUMBER, POINTER, READ_DEPTH, SHORT_STRING, TABLE, number,
+};
 
 /// Tables whose number of keys is noted. Those after it start empty and grow, as they would in Lua.
 const NOTED: usize = 1024;

@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use skein_bindings::{CONTEXT_KEY, ServiceState};
-use skein_runtime::{
-    Handle, InitError, Message, MessageType, Node, Service, ServiceContext, Settings,
-};
+use skein_runtime::{Handle, InitError, Message, MessageType, Node, Service, ServiceContext, Settings};
 use skein_vm::ffi;
 use skein_vm::mlua::{self, FromLuaMulti, LightUserData, Lua, MultiValue, Table, Value};
 
@@ -111,7 +109,9 @@ pub(crate) fn describe(value: &Value) -> Json {
         Value::Integer(v) => json!({"t": "int", "v": v.to_string()}),
         Value::Number(v) => json!({"t": "float", "le": hex(&v.to_le_bytes())}),
         Value::String(v) => json!({"t": "str", "hex": hex(&v.as_bytes())}),
-        Value::LightUserData(LightUserData(at)) if at.is_null() => json!({"t": "lightuserdata", "v": "(null)"}),
+        Value::LightUserData(LightUserData(at)) if at.is_null() => {
+            json!({"t": "lightuserdata", "v": "(null)"})
+        }
         Value::LightUserData(LightUserData(at)) => json!({"t": "lightuserdata", "v": format!("{:p}", *at)}),
         Value::Table(table) => {
             let mut pairs: Vec<Json> = table

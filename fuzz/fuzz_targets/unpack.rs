@@ -1,0 +1,40 @@
+//! `skynet.core.unpack` of any bytes, as a string and as a message: values or an error.
+//!
+//! With cargo-fuzz: `cargo +nightly fuzz run unpack`. Without it, on the stable toolchain (`.ci/fuzz SECONDS`):
+//! coverage is an LLVM pass that any toolchain has.
+#![no_main]
+
+use std::cell::OnceCell;
+
+use libfuzzer_sys::fuzz_target;
+use skein_vm::mlua::Function;
+use support::Probe;
+
+#[path = "../../bindings/tests/support/mod.rs"]
+mod support;
+
+thread_local! {
+    static STATE: OnceCell<(Probe, Function)> = const { OnceCell::new() };
+}
+
+fn state() -> (Probe, Function) {
+    let probe = Probe::new();
+    let check = probe.eval(
+        "core.callback(function(_, msg, sz) fine, message = pcall(unpack, msg, sz) end)
+        return function(stream)
+            local got = table.pack(pcall(unpack, stream))
+            -- A string and a block read alike.
+            assert(got[1] == fine and (fine or got[2] == message))
+            if got[1] then pcall(packstring, table.unpack(got, 2, got.n)) end
+        end",
+    );
+    (probe, check)
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    STATE.with(|it| {
+        let (probe, check) = it.get_or_init(state);
+        probe.deliver(probe.message(bytes));
+        check.call::<()>(probe.lua.create_string(bytes).unwrap()).unwrap();
+    });
+});
