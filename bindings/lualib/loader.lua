@@ -14,13 +14,9 @@ local function find(name)
     local failures = {}
     for pattern in string.gmatch(LUA_SERVICE, "[^;]+") do
         -- A function, so that a `%` in the name is only itself.
-        local file = pattern:gsub("%?", function()
-            return name
-        end)
+        local file = pattern:gsub("%?", function() return name end)
         local chunk, err = loadfile(file)
-        if chunk then
-            return chunk, pattern
-        end
+        if chunk then return chunk, pattern end
         failures[#failures + 1] = err
     end
     error(table.concat(failures, "\n"))
@@ -35,9 +31,7 @@ LUA_SERVICE = nil
 local directory, file = pattern:match "^(.*/)([^/]*)$"
 if directory and not file:find("?", 1, true) then
     -- A directory per service: its own modules come first.
-    SERVICE_PATH = directory:gsub("%?", function()
-        return SERVICE_NAME
-    end)
+    SERVICE_PATH = directory:gsub("%?", function() return SERVICE_NAME end)
     package.path = SERVICE_PATH .. "?.lua;" .. package.path
 else
     SERVICE_PATH = directory

@@ -2,7 +2,7 @@
 ---
 --- This file is the interface; the parts behind it are `skein.state` (what a service remembers), `skein.dispatcher` (from a message to a
 --- task), `skein.tasks`, `skein.calls` and `skein.lifecycle`; and, loaded when they are first needed, for there may be many services:
---- `skein.select`, `skein.tracing`, `skein.inspect`, `skein.forgotten` and the debug commands.
+--- `skein.select`, `skein.tracing`, `skein.inspect`, `skein.unknown`, `skein.forgotten` and the debug commands.
 --- Functions marked `@async` may suspend the calling task.
 local core = require "skynet.core"
 local initialisation = require "skynet.require"
@@ -31,8 +31,6 @@ local skynet = {
     term = lifecycle.term,
 
     dispatch_message = dispatcher.dispatch_message,
-    dispatch_unknown_request = dispatcher.dispatch_unknown_request,
-    dispatch_unknown_response = dispatcher.dispatch_unknown_response,
 
     send = calls.send,
     rawsend = calls.rawsend,
@@ -122,12 +120,8 @@ skynet.register_protocol {
 skynet.register_protocol {
     name = "error",
     id = skynet.PTYPE_ERROR,
-    pack = function(...)
-        return ...
-    end,
-    unpack = function(...)
-        return ...
-    end,
+    pack = function(...) return ... end,
+    unpack = function(...) return ... end,
     dispatch = lifecycle.on_error,
 }
 
@@ -136,34 +130,38 @@ skynet.register_protocol {
 --- Several requests at once: `for req, resp in skynet.request{…}{…}:select(timeout) do … end`.
 ---@param req table?  `{ address, typename, arguments…, n = index of the last }`
 ---@return skein.RequestSet
-function skynet.request(req)
-    return require "skein.select"(req)
+function skynet.request(req) return require "skein.select"(req) end
+
+--- Replaces what happens to a send that no class or handler takes; returns the handler before.
+---@param handler fun(session: integer, source: integer, msg: lightuserdata, sz: integer, class: string|integer)
+---@return function
+function skynet.dispatch_unknown_request(handler)
+    return require("skein.unknown").dispatch_unknown_request(handler)
+end
+
+--- Replaces what happens to a response nobody waits for; returns the handler before.
+---@param handler fun(session: integer, source: integer, msg: lightuserdata, sz: integer)
+---@return function
+function skynet.dispatch_unknown_response(handler)
+    return require("skein.unknown").dispatch_unknown_response(handler)
 end
 
 --- Suspended tasks: how many; with a table: it is filled with their tracebacks; with a session or a task: that one.
 ---@param what nil|table|integer|thread|"init"
 ---@return integer|string|nil
-function skynet.task(what)
-    return require("skein.inspect").task(what)
-end
+function skynet.task(what) return require("skein.inspect").task(what) end
 
 --- Suspended tasks, those at the same place counted together.
 ---@return table<string, string>
-function skynet.uniqtask()
-    return require("skein.inspect").uniqtask()
-end
+function skynet.uniqtask() return require("skein.inspect").uniqtask() end
 
 --- Starts to trace the running task.
 ---@param info string?
-function skynet.trace(info)
-    require("skein.tracing").begin(state.running, info)
-end
+function skynet.trace(info) require("skein.tracing").begin(state.running, info) end
 
 --- The tag of the running task; false when its class is never traced.
 ---@return string|false|nil
-function skynet.tracetag()
-    return state.tags[state.running]
-end
+function skynet.tracetag() return state.tags[state.running] end
 
 ----------------------------------------------------------------------------------------------------------- identity, time, settings
 
@@ -178,9 +176,7 @@ end
 --- The handle behind a local name.
 ---@param name string  with its dot
 ---@return integer?
-function skynet.localname(name)
-    return core.addresscommand("QUERY", name)
-end
+function skynet.localname(name) return core.addresscommand("QUERY", name) end
 
 local start_time
 --- Seconds since 1970 when the process began.
@@ -192,9 +188,7 @@ end
 
 --- Seconds since 1970, with hundredths.
 ---@return number
-function skynet.time()
-    return core.now() / 100 + skynet.starttime()
-end
+function skynet.time() return core.now() / 100 + skynet.starttime() end
 
 --- A setting of the configuration, or of `setenv`.
 ---@param key string
@@ -207,30 +201,22 @@ end
 ---@param key string
 ---@param value string|number
 function skynet.setenv(key, value)
-    if core.command("GETENV", key) ~= nil then
-        error("Can't setenv exist key : " .. key, 2)
-    end
+    if core.command("GETENV", key) ~= nil then error("Can't setenv exist key : " .. key, 2) end
     core.command("SETENV", key .. " " .. value)
 end
 
 --- A counter of this service: `"mqlen"`, `"message"`, `"cpu"`, `"time"` or `"endless"`.
 ---@param what string
 ---@return number
-function skynet.stat(what)
-    return core.intcommand("STAT", what)
-end
+function skynet.stat(what) return core.intcommand("STAT", what) end
 
 --- How many messages wait for this service.
 ---@return integer
-function skynet.mqlen()
-    return core.intcommand("STAT", "mqlen")
-end
+function skynet.mqlen() return core.intcommand("STAT", "mqlen") end
 
 --- Whether the monitor found this service stuck in one message since the last time it was asked.
 ---@return boolean
-function skynet.endless()
-    return core.intcommand("STAT", "endless") == 1
-end
+function skynet.endless() return core.intcommand("STAT", "endless") == 1 end
 
 --- Limits the memory of this service. Only in the main chunk, and once: the host applies it when the chunk is through.
 ---@param bytes integer
@@ -246,9 +232,7 @@ end
 ---@param name string
 ---@param ... string|number
 ---@return integer? handle  none when it exited during its start
-function skynet.newservice(name, ...)
-    return skynet.call(".launcher", "lua", "LAUNCH", "snlua", name, ...)
-end
+function skynet.newservice(name, ...) return skynet.call(".launcher", "lua", "LAUNCH", "snlua", name, ...) end
 
 --- The one instance of a service in this process (or, with `true` in front, in the whole network). Starts it when it is not there.
 ---@async
@@ -256,9 +240,7 @@ end
 ---@param ... string|number
 ---@return integer handle
 function skynet.uniqueservice(global, ...)
-    if global == true then
-        return assert(skynet.call(".service", "lua", "GLAUNCH", ...))
-    end
+    if global == true then return assert(skynet.call(".service", "lua", "GLAUNCH", ...)) end
     return assert(skynet.call(".service", "lua", "LAUNCH", global, ...))
 end
 
@@ -268,9 +250,7 @@ end
 ---@param ... string
 ---@return integer handle
 function skynet.queryservice(global, ...)
-    if global == true then
-        return assert(skynet.call(".service", "lua", "GQUERY", ...))
-    end
+    if global == true then return assert(skynet.call(".service", "lua", "GQUERY", ...)) end
     return assert(skynet.call(".service", "lua", "QUERY", global, ...))
 end
 

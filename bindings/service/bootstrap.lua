@@ -28,15 +28,11 @@ skynet.start(function()
         skynet.setenv("standalone", standalone)
         skynet.name(".cslave", start_or_abort "cdummy")
     else
-        if standalone then
-            start_or_abort "cmaster"
-        end
+        if standalone then start_or_abort "cmaster" end
         skynet.name(".cslave", start_or_abort "cslave")
     end
 
-    if standalone then
-        skynet.name("DATACENTER", skynet.newservice "datacenterd")
-    end
+    if standalone then skynet.name("DATACENTER", skynet.newservice "datacenterd") end
     skynet.newservice "service_mgr"
 
     if skynet.getenv "enablessl" == "true" then

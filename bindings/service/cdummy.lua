@@ -39,9 +39,7 @@ function command.QUERYNAME(name)
 end
 
 --- Every other node is down.
-function command.LINK()
-    skynet.ret()
-end
+function command.LINK() skynet.ret() end
 
 function command.CONNECT()
     skynet.error "Can't connect to other harbor in single node mode"
@@ -51,9 +49,7 @@ end
 skynet.register_protocol {
     name = "harbor",
     id = skynet.PTYPE_HARBOR,
-    pack = function(...)
-        return ...
-    end,
+    pack = function(...) return ... end,
     unpack = skynet.tostring,
 }
 

@@ -18,9 +18,7 @@ local command = {}
 local function find(path)
     local value = tree
     for i = 1, path.n do
-        if value == nil or type(value) == "string" then
-            return nil
-        end
+        if value == nil or type(value) == "string" then return nil end
         assert(type(value) == "table", "path through a value")
         value = value[path[i]]
     end
@@ -50,9 +48,7 @@ local function overtake(node, path, i, last, value)
         end
     elseif i < last then
         overtake(child, path, i + 1, last, value)
-        if next(child.children) == nil then
-            node.children[key] = nil
-        end
+        if next(child.children) == nil then node.children[key] = nil end
     end
 end
 
@@ -73,9 +69,7 @@ function command.UPDATE(...)
     end
     local old = branch[path[last]]
     branch[path[last]] = value
-    if old == nil and value ~= nil then
-        overtake(waiters, path, 1, last, value)
-    end
+    if old == nil and value ~= nil then overtake(waiters, path, 1, last, value) end
     skynet.retpack(old)
 end
 

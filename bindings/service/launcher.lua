@@ -26,9 +26,7 @@ local function join(...)
     local words = {}
     for i = 1, select("#", ...) do
         local word = select(i, ...)
-        if word == nil then
-            break
-        end
+        if word == nil then break end
         words[i] = word
     end
     return table.concat(words, " ")
@@ -55,9 +53,7 @@ end
 
 function command.LOGLAUNCH(_, module, ...)
     local handle = launch(module, ...)
-    if handle then
-        core.command("LOGON", skynet.address(handle))
-    end
+    if handle then core.command("LOGON", skynet.address(handle)) end
     return NO_ANSWER
 end
 
@@ -88,9 +84,7 @@ function command.REMOVE(_, handle, killed)
 end
 
 function command.KILL(_, handle)
-    if type(handle) == "string" then
-        handle = tonumber(handle:match "^:(%x+)$", 16) or handle
-    end
+    if type(handle) == "string" then handle = tonumber(handle:match "^:(%x+)$", 16) or handle end
     local description = tostring(services[handle])
     skynet.kill(handle)
     services[handle] = nil
@@ -102,9 +96,7 @@ function command.QUERY(address, session)
     local other
     for handle, open in pairs(pending) do
         if open.session == session then
-            if open.creator == address then
-                return handle
-            end
+            if open.creator == address then return handle end
             other = handle
         end
     end
@@ -134,25 +126,19 @@ local function ask_all(timeout, name, describe)
     for request, response in requests:select(timeout) do
         local handle = request[1]
         local answer = "ERROR"
-        if response then
-            answer = response[1]
-        end
+        if response then answer = response[1] end
         result[skynet.address(handle)] = describe(handle, answer)
     end
     return result
 end
 
 function command.STAT(_, timeout)
-    return ask_all(timeout, "STAT", function(_, answer)
-        return answer
-    end)
+    return ask_all(timeout, "STAT", function(_, answer) return answer end)
 end
 
 function command.MEM(_, timeout)
     return ask_all(timeout, "MEM", function(handle, answer)
-        if type(answer) == "number" then
-            answer = string.format("%.2f Kb", answer)
-        end
+        if type(answer) == "number" then answer = string.format("%.2f Kb", answer) end
         return string.format("%s (%s)", answer, services[handle])
     end)
 end
@@ -187,9 +173,7 @@ skynet.dispatch("lua", function(_, address, name, ...)
         return
     end
     local answer = f(address, ...)
-    if answer ~= NO_ANSWER then
-        skynet.retpack(answer)
-    end
+    if answer ~= NO_ANSWER then skynet.retpack(answer) end
 end)
 
 skynet.start(function() end)

@@ -6,24 +6,16 @@ local name = ...
 ---@async
 local function init(_, _, what, code, ...)
     assert(what == "init")
-    skynet.dispatch("lua", function()
-        error "No dispatch function"
-    end)
+    skynet.dispatch("lua", function() error "No dispatch function" end)
     -- `skynet.start` in the chunk only says what to run: this service has started already.
     local start = skynet.start
     local main
-    function skynet.start(func)
-        main = func
-    end
+    function skynet.start(func) main = func end
     local chunk = assert(load(code, "=" .. name, "b"))
     chunk(...)
     skynet.start = start
-    if main then
-        main()
-    end
+    if main then main() end
     skynet.ret()
 end
 
-skynet.start(function()
-    skynet.dispatch("lua", init)
-end)
+skynet.start(function() skynet.dispatch("lua", init) end)

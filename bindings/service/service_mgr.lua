@@ -38,9 +38,7 @@ end
 
 --- The handle under a key that is settled; raises its failure.
 local function settled(result)
-    if type(result) == "string" then
-        error(result, 0)
-    end
+    if type(result) == "string" then error(result, 0) end
     return assert(result)
 end
 
@@ -80,9 +78,7 @@ end
 ---@async
 local function query(key)
     local entry = pending(key)
-    if type(entry) ~= "table" then
-        return settled(entry)
-    end
+    if type(entry) ~= "table" then return settled(entry) end
     return wait_for(entry)
 end
 
@@ -97,26 +93,18 @@ local function resolve(name, sub, ...)
 end
 
 local function key_of(name, sub)
-    if name:match "^@?snaxd$" then
-        return name .. "." .. sub
-    end
+    if name:match "^@?snaxd$" then return name .. "." .. sub end
     return name
 end
 
-function command.LAUNCH(_, ...)
-    return launch(resolve(...))
-end
+function command.LAUNCH(_, ...) return launch(resolve(...)) end
 
-function command.QUERY(_, name, sub)
-    return query(key_of(name, sub))
-end
+function command.QUERY(_, name, sub) return query(key_of(name, sub)) end
 
 --- Keys of services still to settle come first with their text.
 local function describe_pending(entry)
     local lines = {}
-    local function add(line)
-        lines[#lines + 1] = tostring(line)
-    end
+    local function add(line) lines[#lines + 1] = tostring(line) end
     if entry.task then
         -- The number under which our own task waits is the one the launcher was called with.
         local session = skynet.task(entry.task)
@@ -131,7 +119,11 @@ local function describe_pending(entry)
     if #entry.waiters > 0 then
         add "Querying:"
         for _, waiter in ipairs(entry.waiters) do
-            add(skynet.address(waiter.source) .. " " .. tostring(skynet.call(waiter.source, "debug", "TASK", waiter.session)))
+            add(
+                skynet.address(waiter.source)
+                    .. " "
+                    .. tostring(skynet.call(waiter.source, "debug", "TASK", waiter.session))
+            )
         end
     end
     return table.concat(lines, "\n")
@@ -159,17 +151,11 @@ local function serve_network()
     ---@type table<integer, integer>  harbor → manager
     local managers = {}
 
-    function command.GLAUNCH(_, name, ...)
-        return launch(resolve("@" .. name, ...))
-    end
+    function command.GLAUNCH(_, name, ...) return launch(resolve("@" .. name, ...)) end
 
-    function command.GQUERY(_, name, sub)
-        return query(key_of("@" .. name, sub))
-    end
+    function command.GQUERY(_, name, sub) return query(key_of("@" .. name, sub)) end
 
-    function command.REPORT(_, handle)
-        managers[skynet.harbor(handle)] = handle
-    end
+    function command.REPORT(_, handle) managers[skynet.harbor(handle)] = handle end
 
     local list_own = command.LIST
     function command.LIST(...)
@@ -190,15 +176,11 @@ end
 local function serve_node()
     local function ask(what)
         return function(_, name, ...)
-            local function call(...)
-                return skynet.call("SERVICE", "lua", what, ...)
-            end
+            local function call(...) return skynet.call("SERVICE", "lua", what, ...) end
             local global = "@" .. name
             return launch(key_of(global, ...), function(...)
                 local handle, err = call(global, ...)
-                if not handle then
-                    error(err, 0)
-                end
+                if not handle then error(err, 0) end
                 return handle
             end, ...)
         end

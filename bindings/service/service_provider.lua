@@ -14,9 +14,7 @@ local services = {}
 local command = {}
 
 local function settled(entry)
-    if entry.failure then
-        error(entry.failure, 0)
-    end
+    if entry.failure then error(entry.failure, 0) end
     return entry.handle
 end
 

@@ -80,6 +80,7 @@ scripts! {
     the_end_of_a_service = "exit";
     launching_services = "launch";
     what_the_loader_sets_up = "loader" with "preload = lib .. \"/preload.lua\"";
+    stubs_for_editors = "meta";
     messages_one_at_a_time = "mqueue";
     proxies_and_filters = "manager";
     names_and_settings = "names";

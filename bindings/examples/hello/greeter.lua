@@ -8,13 +8,9 @@ local polite = false
 
 local CMD = {}
 
-function CMD.greet(name)
-    return string.format(polite and "%s, dear %s!" or "%s %s", word, name)
-end
+function CMD.greet(name) return string.format(polite and "%s, dear %s!" or "%s %s", word, name) end
 
-function CMD.polite(on)
-    polite = on
-end
+function CMD.polite(on) polite = on end
 
 function CMD.slowly(ti, what)
     skynet.sleep(ti) -- other requests are served meanwhile

@@ -33,7 +33,9 @@ skynet.start(function()
 
     -- Several calls at once, answers as they come.
     for request, answer in
-        skynet.request({ greeter, "lua", "slowly", 20, "second" })({ greeter, "lua", "slowly", 5, "first" }):select()
+        skynet
+            .request({ greeter, "lua", "slowly", 20, "second" })({ greeter, "lua", "slowly", 5, "first" })
+            :select()
     do
         skynet.error("asked for", request[4], "got", answer[1])
     end

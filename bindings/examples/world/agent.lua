@@ -74,9 +74,7 @@ function CMD.start(all, score_service)
     skynet.fork(function()
         while not stopped do
             skynet.sleep(map.tick, "next step")
-            if not stopped then
-                step()
-            end
+            if not stopped then step() end
         end
         skynet.wakeup "stopped"
         stopped = "all done"
@@ -93,17 +91,11 @@ function CMD.stop()
 end
 
 --- Another agent moved in my sight.
-function CMD.saw()
-    count.saw = count.saw + 1
-end
+function CMD.saw() count.saw = count.saw + 1 end
 
-function CMD.report()
-    return count
-end
+function CMD.report() return count end
 
-function CMD.leave()
-    skynet.exit()
-end
+function CMD.leave() skynet.exit() end
 
 skynet.start(function()
     skynet.dispatch("lua", function(session, _, command, ...)

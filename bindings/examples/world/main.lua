@@ -3,9 +3,7 @@ local skynet = require "skynet"
 local map = require "map"
 require "skynet.manager" -- for abort
 
-local function setting(name)
-    return math.tointeger(tonumber(os.getenv(name:upper()) or skynet.getenv(name)))
-end
+local function setting(name) return math.tointeger(tonumber(os.getenv(name:upper()) or skynet.getenv(name))) end
 
 local seconds = setting "world_seconds"
 local population = setting "world_agents"
@@ -66,19 +64,17 @@ local function watch(zones, score)
         local reports = ask(zones, "report")
         local now = sum(reports)
         local name, points = skynet.call(score, "lua", "top")
-        print(
-            string.format(
-                "%3d s  %s  %d agents  %6d moves/s  %7d broadcasts/s  %6d calls/s  top %s with %d",
-                second,
-                picture(reports),
-                now.population,
-                now.moves + now.entered - before.moves - before.entered,
-                now.broadcasts - before.broadcasts,
-                now.calls - before.calls - #zones, -- without ours
-                name,
-                points
-            )
-        )
+        print(string.format(
+            "%3d s  %s  %d agents  %6d moves/s  %7d broadcasts/s  %6d calls/s  top %s with %d",
+            second,
+            picture(reports),
+            now.population,
+            now.moves + now.entered - before.moves - before.entered,
+            now.broadcasts - before.broadcasts,
+            now.calls - before.calls - #zones, -- without ours
+            name,
+            points
+        ))
         before = now
     end
 end

@@ -15,18 +15,14 @@ map.height = map.rows * map.size
 ---@param x integer  0 to width - 1
 ---@param y integer  0 to height - 1
 ---@return integer zone  1 to zones
-function map.zone_at(x, y)
-    return y // map.size * map.columns + x // map.size + 1
-end
+function map.zone_at(x, y) return y // map.size * map.columns + x // map.size + 1 end
 
 --- Whether `a` sees what happens at a place.
 ---@param a { x: integer, y: integer }
 ---@param x integer
 ---@param y integer
 ---@return boolean
-function map.in_sight(a, x, y)
-    return math.abs(a.x - x) <= map.sight and math.abs(a.y - y) <= map.sight
-end
+function map.in_sight(a, x, y) return math.abs(a.x - x) <= map.sight and math.abs(a.y - y) <= map.sight end
 
 --- Calls `f(zone)` for every other zone that can be seen from a place.
 ---@param x integer
@@ -39,9 +35,7 @@ function map.each_neighbour(x, y, f)
     for row = top // map.size, bottom // map.size do
         for column = left // map.size, right // map.size do
             local zone = row * map.columns + column + 1
-            if zone ~= home then
-                f(zone)
-            end
+            if zone ~= home then f(zone) end
         end
     end
 end
@@ -51,9 +45,7 @@ end
 ---@param y integer
 ---@return integer points  0: nothing there
 function map.treasure(x, y)
-    if (x * 7919 + y * 104729) % 97 == 0 then
-        return 1 + (x + y) % 5
-    end
+    if (x * 7919 + y * 104729) % 97 == 0 then return 1 + (x + y) % 5 end
     return 0
 end
 

@@ -12,18 +12,12 @@ function CMD.add(name, more)
     points[name] = sum
     total = total + more
     finds = finds + 1
-    if sum > best.points then
-        best = { name = name, points = sum }
-    end
+    if sum > best.points then best = { name = name, points = sum } end
 end
 
-function CMD.top()
-    return best.name, best.points
-end
+function CMD.top() return best.name, best.points end
 
-function CMD.report()
-    return { points = total, finds = finds }
-end
+function CMD.report() return { points = total, finds = finds } end
 
 skynet.start(function()
     skynet.dispatch("lua", function(session, _, command, ...)

@@ -46,9 +46,7 @@ end
 local CMD = {}
 
 --- The other zones. Before this, nobody is here.
-function CMD.open(_, all)
-    zones = all
-end
+function CMD.open(_, all) zones = all end
 
 function CMD.enter(agent, x, y)
     assert(map.zone_at(x, y) == id, "wrong zone")
@@ -80,9 +78,7 @@ function CMD.shout(_, who, x, y)
     broadcast(who, x, y)
 end
 
-function CMD.report()
-    return count
-end
+function CMD.report() return count end
 
 skynet.start(function()
     skynet.dispatch("lua", function(session, source, name, ...)

@@ -27,9 +27,7 @@ local calls = {}
 ---@param address skein.Address
 ---@return string
 function calls.address(address)
-    if type(address) == "number" then
-        return string.format(":%08x", address)
-    end
+    if type(address) == "number" then return string.format(":%08x", address) end
     return tostring(address)
 end
 
@@ -69,9 +67,7 @@ function calls.redirect(dest, source, typename, session, ...)
     if session and session ~= 0 then
         local task = state.running
         if p.id == PTYPE_RESPONSE then
-            if state.forgotten then
-                state.forgotten:drop(dest, session)
-            end
+            if state.forgotten then state.forgotten:drop(dest, session) end
         elseif task and session_of[task] == session and source_of[task] == source then
             session_of[task] = nil
         end
@@ -96,9 +92,7 @@ local function await(address, session)
     waiting[session] = state.running
     local ok, msg, sz = coroutine_yield "SUSPEND"
     call_target[session] = nil
-    if not ok then
-        raise "call failed"
-    end
+    if not ok then raise "call failed" end
     return msg, sz
 end
 
@@ -126,15 +120,11 @@ end
 ---@return any ...
 function calls.call(address, typename, ...)
     local tag = tags[state.running]
-    if tag then
-        send_tag(address, tag)
-    end
+    if tag then send_tag(address, tag) end
     local p = proto[typename]
     clear_way()
     local session = core_send(address, p.id, nil, p.pack(...))
-    if not session then
-        unsent(session, address)
-    end
+    if not session then unsent(session, address) end
     return p.unpack(await(address, session))
 end
 
@@ -147,15 +137,11 @@ end
 ---@return lightuserdata msg, integer sz  valid until the task suspends
 function calls.rawcall(address, typename, msg, sz)
     local tag = tags[state.running]
-    if tag then
-        send_tag(address, tag)
-    end
+    if tag then send_tag(address, tag) end
     local p = proto[typename]
     clear_way()
     local session = core_send(address, p.id, nil, msg, sz)
-    if not session then
-        unsent(session)
-    end
+    if not session then unsent(session) end
     local answer, size = await(address, session)
     return answer, size
 end
@@ -174,9 +160,7 @@ function calls.tracecall(tag, address, typename, msg, sz)
     local p = proto[typename]
     clear_way()
     local session = core_send(address, p.id, nil, msg, sz)
-    if not session then
-        unsent(session)
-    end
+    if not session then unsent(session) end
     local answer, size = await(address, session)
     core_trace(tag, "tracecall end")
     return answer, size
@@ -192,34 +176,24 @@ function calls.ret(msg, sz)
     msg = msg or ""
     local task = state.running
     local session = session_of[task]
-    if not session then
-        error("No session", 2)
-    end
+    if not session then error("No session", 2) end
     session_of[task] = nil
     local tag = tags[task]
-    if tag then
-        core_trace(tag, "response")
-    end
+    if tag then core_trace(tag, "response") end
     if session == 0 then -- a send: nobody waits
-        if sz ~= nil then
-            core.trash(msg, sz)
-        end
+        if sz ~= nil then core.trash(msg, sz) end
         return false
     end
     local source = source_of[task]
     local sent = core_send(source, PTYPE_RESPONSE, session, msg, sz)
-    if sent == false then
-        core_send(source, PTYPE_ERROR, session, "")
-    end
+    if sent == false then core_send(source, PTYPE_ERROR, session, "") end
     return sent and true or false
 end
 
 --- `ret(pack(...))`.
 ---@param ... any
 ---@return boolean delivered
-function calls.retpack(...)
-    return calls.ret(core.pack(...))
-end
+function calls.retpack(...) return calls.ret(core.pack(...)) end
 
 --- Session and source of the request that the running task serves.
 ---@return integer? session  nil once it is answered
@@ -232,9 +206,7 @@ end
 --- The request of the running task will not be answered: its session means something else.
 function calls.ignoreret()
     local task = state.running
-    if task then
-        session_of[task] = nil
-    end
+    if task then session_of[task] = nil end
 end
 
 local function nobody_waits() end
@@ -246,30 +218,20 @@ function calls.response(pack)
     pack = pack or core.pack
     local task = state.running
     local session = session_of[task]
-    if not session then
-        error("no session", 2)
-    end
+    if not session then error("no session", 2) end
     session_of[task] = nil
-    if session == 0 then
-        return nobody_waits
-    end
+    if session == 0 then return nobody_waits end
     local source = source_of[task]
 
     local function reply(ok, ...)
-        if ok == "TEST" then
-            return closures[reply] ~= nil
-        end
-        if not pack then
-            error("Can't response more than once", 2)
-        end
+        if ok == "TEST" then return closures[reply] ~= nil end
+        if not pack then error("Can't response more than once", 2) end
         local delivered = false
         if closures[reply] then
             local sent
             if ok then
                 sent = core_send(source, PTYPE_RESPONSE, session, pack(...))
-                if sent == false then
-                    core_send(source, PTYPE_ERROR, session, "")
-                end
+                if sent == false then core_send(source, PTYPE_ERROR, session, "") end
             else
                 sent = core_send(source, PTYPE_ERROR, session, "")
             end

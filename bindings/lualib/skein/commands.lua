@@ -8,16 +8,12 @@ return function(skynet, info)
     local collecting = false
 
     --- KiB of Lua memory.
-    function commands.MEM()
-        skynet.retpack(collectgarbage "count")
-    end
+    function commands.MEM() skynet.retpack(collectgarbage "count") end
 
     --- Collects garbage. No reply.
     function commands.GC()
         skynet.ignoreret()
-        if collecting then
-            return
-        end
+        if collecting then return end
         collecting = true
         local before = collectgarbage "count"
         local started = skynet.now()
@@ -26,7 +22,12 @@ return function(skynet, info)
         skynet.yield()
         local after = collectgarbage "count"
         skynet.error(
-            string.format("GC %.2f Kb -> %.2f Kb, cost %.2f sec", before, after, (skynet.now() - started) / 100)
+            string.format(
+                "GC %.2f Kb -> %.2f Kb, cost %.2f sec",
+                before,
+                after,
+                (skynet.now() - started) / 100
+            )
         )
         collecting = false
     end
@@ -51,9 +52,7 @@ return function(skynet, info)
         end
     end
 
-    function commands.UNIQTASK()
-        skynet.retpack(skynet.uniqtask())
-    end
+    function commands.UNIQTASK() skynet.retpack(skynet.uniqtask()) end
 
     function commands.KILLTASK(pattern)
         local task = skynet.killthread(pattern)
@@ -75,15 +74,14 @@ return function(skynet, info)
         end
     end
 
-    function commands.EXIT()
-        skynet.exit()
-    end
+    function commands.EXIT() skynet.exit() end
 
     --- Runs a chunk inside this service.
     function commands.RUN(source, filename, ...)
         local inject = require "skynet.inject"
         local args = table.pack(...)
-        local ok, output = inject(skynet, source, filename, args, skynet.dispatch_message, skynet.register_protocol)
+        local ok, output =
+            inject(skynet, source, filename, args, skynet.dispatch_message, skynet.register_protocol)
         collectgarbage "collect"
         skynet.retpack(ok, table.concat(output, "\n"))
     end
@@ -94,18 +92,12 @@ return function(skynet, info)
         skynet.term(address)
     end
 
-    function commands.SUPPORT(typename)
-        skynet.retpack(skynet.dispatch(typename) ~= nil)
-    end
+    function commands.SUPPORT(typename) skynet.retpack(skynet.dispatch(typename) ~= nil) end
 
-    function commands.PING()
-        skynet.ret()
-    end
+    function commands.PING() skynet.ret() end
 
     --- Never answers while this service lives; its exit answers with an error.
-    function commands.LINK()
-        skynet.response()
-    end
+    function commands.LINK() skynet.response() end
 
     --- `[proto = "lua",] flag`: trace all requests of a class, none, or (nil) those whose sender is traced.
     function commands.TRACELOG(typename, flag)

@@ -87,9 +87,7 @@ local function perform(task, work, ...)
     end
     local tag = tags[task]
     if tag ~= nil then
-        if tag then
-            core_trace(tag, "end")
-        end
+        if tag then core_trace(tag, "end") end
         tags[task] = nil
     end
     source_of[task] = nil
@@ -175,9 +173,7 @@ local function fail(task, err)
     if session then
         session_of[task] = nil
         if session ~= 0 then
-            if tag then
-                core_trace(tag, "error")
-            end
+            if tag then core_trace(tag, "error") end
             core_send(source_of[task], PTYPE_ERROR, session, "")
         end
     end
@@ -235,12 +231,8 @@ local function drain()
                     waiting[session] = TOMBSTONE -- its timer is still to come
                 end
                 local tag = tags[task]
-                if tag then
-                    core_trace(tag, "resume")
-                end
-                if not run(task, false, "BREAK") then
-                    return
-                end
+                if tag then core_trace(tag, "resume") end
+                if not run(task, false, "BREAK") then return end
             end
         elseif failed_first <= failed_last then
             local session = failed[failed_first]
@@ -252,9 +244,7 @@ local function drain()
             end
             local task = waiting[session]
             waiting[session] = nil
-            if task and task ~= TOMBSTONE and not run(task, false) then
-                return
-            end
+            if task and task ~= TOMBSTONE and not run(task, false) then return end
         else
             return
         end
@@ -278,9 +268,7 @@ local function run_forks()
             else
                 suspended = run(task, work)
             end
-            if suspended then
-                drain()
-            end
+            if suspended then drain() end
         elseif task == false then
             drain()
         end
@@ -313,15 +301,11 @@ end
 ---@return skein.Task
 function dispatcher.fork(func, ...)
     local task = take()
-    if state.leaving then
-        return task
-    end
+    if state.leaving then return task end
     fork_last = fork_last + 1
     forks[fork_last] = task
     fork_work[fork_last] = func
-    if select("#", ...) > 0 then
-        fork_args[fork_last] = table_pack(...)
-    end
+    if select("#", ...) > 0 then fork_args[fork_last] = table_pack(...) end
     return task
 end
 
@@ -346,44 +330,10 @@ end
 
 ------------------------------------------------------------------------------------------------------------------------ messages
 
-local function describe_unknown(session, source)
-    return string_format("Unknown session : %s from %x", session, source)
-end
-
-local function unknown_response(session, source, msg, sz)
-    core.error(string_format("Response message : %s", core.tostring(msg, sz)))
-    error(describe_unknown(session, source))
-end
-
-local function unknown_request(session, source, msg, sz, class)
-    core.error(string_format("Unknown request (%s): %s", class, core.tostring(msg, sz)))
-    error(describe_unknown(session, source))
-end
-
---- Replaces what happens to a response nobody waits for.
----@param handler fun(session: integer, source: integer, msg: lightuserdata, sz: integer)
----@return function previous
-function dispatcher.dispatch_unknown_response(handler)
-    local previous = unknown_response
-    unknown_response = handler
-    return previous
-end
-
---- Replaces what happens to a send that no class or handler takes.
----@param handler fun(session: integer, source: integer, msg: lightuserdata, sz: integer, class: string|integer)
----@return function previous
-function dispatcher.dispatch_unknown_request(handler)
-    local previous = unknown_request
-    unknown_request = handler
-    return previous
-end
-
 --- Runs a handler that is not a task.
 local function guarded(handler, ...)
     local ok, err = xpcall(handler, traceback, ...)
-    if not ok then
-        report(tostring(err))
-    end
+    if not ok then report(tostring(err)) end
 end
 
 --- A message no handler is there for.
@@ -393,7 +343,7 @@ local function refuse(ptype, class, msg, sz, session, source)
     elseif session ~= 0 then
         guarded(core_send, source, PTYPE_ERROR, session, "")
     else
-        guarded(unknown_request, session, source, msg, sz, class and class.name or ptype)
+        guarded(require("skein.unknown").request, session, source, msg, sz, class and class.name or ptype)
     end
 end
 
@@ -411,14 +361,10 @@ function dispatcher.dispatch_message(ptype, msg, sz, session, source)
         elseif task then
             waiting[session] = nil
             local tag = tags[task]
-            if tag then
-                core_trace(tag, "resume")
-            end
-            if run(task, true, msg, sz) then
-                drain()
-            end
+            if tag then core_trace(tag, "resume") end
+            if run(task, true, msg, sz) then drain() end
         else
-            guarded(unknown_response, session, source, msg, sz)
+            guarded(require("skein.unknown").response, session, source, msg, sz)
         end
     else
         local class = proto[ptype]
@@ -430,16 +376,12 @@ function dispatcher.dispatch_message(ptype, msg, sz, session, source)
             if class.trace ~= nil or incoming_tag[source] then
                 require("skein.tracing").arrive(task, class, source)
             end
-            if run(task, serve, class, session, source, msg, sz) then
-                drain()
-            end
+            if run(task, serve, class, session, source, msg, sz) then drain() end
         else
             refuse(ptype, class, msg, sz, session, source)
         end
     end
-    if fork_first <= fork_last then
-        run_forks()
-    end
+    if fork_first <= fork_last then run_forks() end
     if errors then
         local text = table.concat(errors, "\n")
         errors = nil

@@ -23,9 +23,7 @@ end
 ---@param source integer
 ---@param session integer?
 function forgotten:drop(source, session)
-    if self.count == 0 then
-        return
-    end
+    if self.count == 0 then return end
     for at = 1, #self.sources do
         if self.sources[at] == source and (not session or self.sessions[at] == session) then
             self.sources[at] = 0
@@ -39,9 +37,7 @@ function forgotten:each(f)
     local sources, sessions = self.sources, self.sessions
     self.count, self.sources, self.sessions = 0, {}, {}
     for at = 1, #sources do
-        if sources[at] ~= 0 then
-            f(sources[at], sessions[at])
-        end
+        if sources[at] ~= 0 then f(sources[at], sessions[at]) end
     end
 end
 

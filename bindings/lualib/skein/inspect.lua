@@ -6,18 +6,14 @@ local TOMBSTONE = state.TOMBSTONE
 local inspect = {}
 
 local function describe(task)
-    if task == TOMBSTONE then
-        return TOMBSTONE
-    end
+    if task == TOMBSTONE then return TOMBSTONE end
     return state.timer_origin[task] or debug.traceback(task)
 end
 
 local function count()
     local n = 0
     for _, task in pairs(state.waiting) do
-        if task ~= TOMBSTONE then
-            n = n + 1
-        end
+        if task ~= TOMBSTONE then n = n + 1 end
     end
     return n
 end
@@ -30,9 +26,7 @@ end
 ---@param what nil|table|integer|thread|"init"
 ---@return integer|string|nil
 function inspect.task(what)
-    if what == nil then
-        return count()
-    end
+    if what == nil then return count() end
     local kind = type(what)
     if kind == "table" then
         for session, task in pairs(state.waiting) do
@@ -40,15 +34,11 @@ function inspect.task(what)
         end
     elseif kind == "number" then
         local task = state.waiting[what]
-        if task then
-            return describe(task)
-        end
+        if task then return describe(task) end
         return "No session"
     elseif kind == "thread" then
         for session, task in pairs(state.waiting) do
-            if task == what then
-                return session
-            end
+            if task == what then return session end
         end
     elseif what == "init" and state.starting then
         return debug.traceback(state.starting)
@@ -77,9 +67,7 @@ function inspect.uniqtask()
     for text, group in pairs(groups) do
         table.sort(group)
         local shown = table.concat(group, ",", 1, math.min(#group, NAMED))
-        if #group > DOTTED then
-            shown = shown .. "..."
-        end
+        if #group > DOTTED then shown = shown .. "..." end
         result[string.format("%d\tsessions:[%s]\n", #group, shown)] = text
     end
     return result

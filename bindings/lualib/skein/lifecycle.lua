@@ -48,9 +48,7 @@ end
 
 --- The last statement of a service script.
 ---@param func async fun()
-function lifecycle.start(func)
-    lifecycle.start_with(dispatcher.dispatch_message, nil, func)
-end
+function lifecycle.start(func) lifecycle.start_with(dispatcher.dispatch_message, nil, func) end
 
 ------------------------------------------------------------------------------------------------------------------ death of peers
 
@@ -58,18 +56,12 @@ end
 ---@param address skein.Address
 function lifecycle.term(address)
     for reply, source in pairs(state.closures) do
-        if source == address then
-            state.closures[reply] = nil
-        end
+        if source == address then state.closures[reply] = nil end
     end
-    if state.forgotten then
-        state.forgotten:drop(address)
-    end
+    if state.forgotten then state.forgotten:drop(address) end
     local dead = {}
     for session, target in pairs(state.call_target) do
-        if target == address then
-            dead[#dead + 1] = session
-        end
+        if target == address then dead[#dead + 1] = session end
     end
     table.sort(dead)
     for _, session in ipairs(dead) do
@@ -97,14 +89,10 @@ end
 local function answer_all_with_errors()
     for task, session in pairs(state.session_of) do
         state.session_of[task] = nil
-        if session ~= 0 then
-            core_send(state.source_of[task], PTYPE_ERROR, session, "")
-        end
+        if session ~= 0 then core_send(state.source_of[task], PTYPE_ERROR, session, "") end
     end
     if state.forgotten then
-        state.forgotten:each(function(source, session)
-            core_send(source, PTYPE_ERROR, session, "")
-        end)
+        state.forgotten:each(function(source, session) core_send(source, PTYPE_ERROR, session, "") end)
     end
 end
 
@@ -112,9 +100,7 @@ end
 local function close_tasks(current)
     local suspended = {}
     for session, task in pairs(state.waiting) do
-        if task ~= current and task ~= TOMBSTONE then
-            suspended[#suspended + 1] = session
-        end
+        if task ~= current and task ~= TOMBSTONE then suspended[#suspended + 1] = session end
     end
     table.sort(suspended)
     for _, session in ipairs(suspended) do

@@ -56,9 +56,7 @@ function Pending:arrived(ok, msg, sz)
     set.last = set.last + 1
     set.arrived[set.last] = { self.req, resp }
     dispatcher.wakeup(set)
-    if failure then
-        error(failure, 0)
-    end
+    if failure then error(failure, 0) end
 end
 
 --- Adds a request: `{ address, typename, arguments…, n = index of the last argument }`. Other fields are the caller's own.
@@ -112,9 +110,7 @@ end
 ---@private
 function RequestSet:next()
     local req = table.remove(self.unsent)
-    if req then
-        return req, nil
-    end
+    if req then return req, nil end
     while true do
         if self.first <= self.last then
             local answer = self.arrived[self.first]
@@ -143,12 +139,8 @@ function RequestSet:select(timeout)
     for _, req in ipairs(self) do
         self:send(req)
     end
-    if timeout then
-        self:start_timer(timeout)
-    end
-    return function()
-        return self:next()
-    end, nil, nil, self
+    if timeout then self:start_timer(timeout) end
+    return function() return self:next() end, nil, nil, self
 end
 
 --- Gives up on what has not come.
@@ -181,8 +173,6 @@ RequestSet.__close = RequestSet.close
 ---@return skein.RequestSet
 return function(req)
     local set = setmetatable({ outstanding = 0, unsent = {}, arrived = {}, first = 1, last = 0 }, RequestSet)
-    if req then
-        set:add(req)
-    end
+    if req then set:add(req) end
     return set
 end

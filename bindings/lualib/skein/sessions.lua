@@ -29,9 +29,7 @@ end
 --- To be called with each session that something will wait for.
 ---@param session integer
 function sessions.seen(session)
-    if session > NEAR_END then
-        careful = true
-    end
+    if session > NEAR_END then careful = true end
 end
 
 return sessions

@@ -28,9 +28,7 @@ local trace_timers = false
 
 --- While on, `skynet.task` shows for each pending timer where it was made.
 ---@param on boolean?
-function tasks.trace_timeout(on)
-    trace_timers = on and true or false
-end
+function tasks.trace_timeout(on) trace_timers = on and true or false end
 
 --- As `timeout`, and also returns the session of the timer.
 ---@param ti integer
@@ -63,9 +61,7 @@ end
 local function suspend(session, token)
     local task = state.running
     local tag = tags[task]
-    if tag then
-        core_trace(tag, "sleep", 2)
-    end
+    if tag then core_trace(tag, "sleep", 2) end
     session_seen(session)
     waiting[session] = task
     sleeping[token] = session
@@ -73,9 +69,7 @@ local function suspend(session, token)
 end
 
 local function check_free(token)
-    if sleeping[token] then
-        error("token duplicative", 3)
-    end
+    if sleeping[token] then error("token duplicative", 3) end
 end
 
 --- Suspends for `ti` hundredths of a second, or until `wakeup(token)`.
@@ -89,16 +83,12 @@ function tasks.sleep(ti, token)
     clear_way()
     local ok, why = suspend(core_intcommand("TIMEOUT", ti), token)
     sleeping[token] = nil
-    if not ok then
-        return why
-    end
+    if not ok then return why end
 end
 
 --- Lets everything that is queued run first.
 ---@async
-function tasks.yield()
-    return tasks.sleep(0)
-end
+function tasks.yield() return tasks.sleep(0) end
 
 --- Suspends until `wakeup(token)`.
 ---@async
@@ -117,7 +107,10 @@ end
 --- The suspended task that `thread` means, and the session it waits for.
 local function find_suspended(thread)
     for session, task in pairs(waiting) do
-        if task == thread or type(thread) == "string" and task ~= TOMBSTONE and tostring(task):find(thread) then
+        if
+            task == thread
+            or type(thread) == "string" and task ~= TOMBSTONE and tostring(task):find(thread)
+        then
             return task, session
         end
     end
@@ -135,13 +128,9 @@ function tasks.killthread(thread)
 
     local session
     task, session = find_suspended(thread)
-    if not task then
-        return nil
-    end
+    if not task then return nil end
     local request = state.session_of[task]
-    if request and request ~= 0 then
-        core.send(state.source_of[task], state.PTYPE.ERROR, request, "")
-    end
+    if request and request ~= 0 then core.send(state.source_of[task], state.PTYPE.ERROR, request, "") end
     state.session_of[task] = nil
     state.source_of[task] = nil
     state.call_target[session] = nil

@@ -20,9 +20,7 @@ local prefix
 function tracing.begin(task, info)
     local old = tags[task]
     core.error("TRACE", old)
-    if old == false then
-        return
-    end
+    if old == false then return end
     prefix = prefix or string_format(":%08x", core.addresscommand "REG")
     counter = counter + 1
     local tag = string_format("%s-%d", prefix, counter)

@@ -66,25 +66,19 @@ end
 ---@async
 ---@param ... any
 ---@return any ...
-function M.yield(...)
-    return coroutine_yield("USER", ...)
-end
+function M.yield(...) return coroutine_yield("USER", ...) end
 
 --- What `coroutine.status` does, and `"blocked"` for a coroutine that is suspended inside the framework.
 ---@param co thread
 ---@return "running"|"suspended"|"normal"|"dead"|"blocked"
 function M.status(co)
     local status = coroutine_status(co)
-    if status == "suspended" and blocked[co] then
-        return "blocked"
-    end
+    if status == "suspended" and blocked[co] then return "blocked" end
     return status
 end
 
 local function raise_or_return(ok, ...)
-    if ok then
-        return ...
-    end
+    if ok then return ... end
     error((...), 0)
 end
 
@@ -93,9 +87,7 @@ end
 ---@return async fun(...): ...
 function M.wrap(f)
     local co = M.create(f)
-    return function(...)
-        return raise_or_return(M.resume(co, ...))
-    end
+    return function(...) return raise_or_return(M.resume(co, ...)) end
 end
 
 --- The task that drives `co`, and whether that is `co` itself.
@@ -105,9 +97,7 @@ end
 function M.thread(co)
     co = co or coroutine_running()
     local from = driver[co]
-    if not from then
-        return co, true
-    end
+    if not from then return co, true end
     while from and from ~= co do
         co, from = from, driver[from]
     end

@@ -7,24 +7,18 @@ local datacenter = {}
 ---@async
 ---@param ... any
 ---@return any
-function datacenter.get(...)
-    return skynet.call("DATACENTER", "lua", "QUERY", ...)
-end
+function datacenter.get(...) return skynet.call("DATACENTER", "lua", "QUERY", ...) end
 
 --- Sets the value at a path of keys: the last argument. Returns the one before.
 ---@async
 ---@param ... any
 ---@return any
-function datacenter.set(...)
-    return skynet.call("DATACENTER", "lua", "UPDATE", ...)
-end
+function datacenter.set(...) return skynet.call("DATACENTER", "lua", "UPDATE", ...) end
 
 --- The value at a path, as soon as there is one.
 ---@async
 ---@param ... any
 ---@return any
-function datacenter.wait(...)
-    return skynet.call("DATACENTER", "lua", "WAIT", ...)
-end
+function datacenter.wait(...) return skynet.call("DATACENTER", "lua", "WAIT", ...) end
 
 return datacenter

@@ -12,17 +12,13 @@ local info_source
 --- Adds a debug command.
 ---@param name string
 ---@param handler async fun(...)
-function M.reg_debugcmd(name, handler)
-    commands[name] = handler
-end
+function M.reg_debugcmd(name, handler) commands[name] = handler end
 
 local commands_loaded = false
 
 --- Adds the usual commands; those the service has under their names stay.
 local function load_commands(skynet)
-    local usual = require "skein.commands"(skynet, function()
-        return info_source
-    end)
+    local usual = require "skein.commands"(skynet, function() return info_source end)
     for name, handler in pairs(usual) do
         commands[name] = commands[name] or handler
     end
@@ -33,9 +29,7 @@ end
 function M.init(skynet)
     --- Sets the function that answers the debug command INFO.
     ---@param f fun(...): ...
-    function skynet.info_func(f)
-        info_source = f
-    end
+    function skynet.info_func(f) info_source = f end
 
     skynet.register_protocol {
         name = "debug",

@@ -14,28 +14,20 @@ end
 ---@async
 ---@param name string
 ---@return integer?
-function harbor.queryname(name)
-    return skynet.call(".cslave", "lua", "QUERYNAME", name)
-end
+function harbor.queryname(name) return skynet.call(".cslave", "lua", "QUERYNAME", name) end
 
 --- Returns when harbor `id` is down.
 ---@async
 ---@param id integer
-function harbor.link(id)
-    skynet.call(".cslave", "lua", "LINK", id)
-end
+function harbor.link(id) skynet.call(".cslave", "lua", "LINK", id) end
 
 --- Returns when harbor `id` is connected.
 ---@async
 ---@param id integer
-function harbor.connect(id)
-    skynet.call(".cslave", "lua", "CONNECT", id)
-end
+function harbor.connect(id) skynet.call(".cslave", "lua", "CONNECT", id) end
 
 --- Returns when the connection to the master is lost.
 ---@async
-function harbor.linkmaster()
-    skynet.call(".cslave", "lua", "LINKMASTER")
-end
+function harbor.linkmaster() skynet.call(".cslave", "lua", "LINKMASTER") end
 
 return harbor

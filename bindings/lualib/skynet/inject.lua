@@ -7,23 +7,15 @@
 
 --- Collects upvalues of `f`, and of the functions among them, into `found`.
 local function collect(f, found, want, seen)
-    if seen[f] then
-        return
-    end
+    if seen[f] then return end
     seen[f] = true
     local at = 1
     while true do
         local name, value = debug.getupvalue(f, at)
-        if not name then
-            return
-        end
+        if not name then return end
         local kind = type(value)
-        if name ~= "_ENV" and name ~= "" and want[kind] and found[name] == nil then
-            found[name] = value
-        end
-        if kind == "function" then
-            collect(value, found, want, seen)
-        end
+        if name ~= "_ENV" and name ~= "" and want[kind] and found[name] == nil then found[name] = value end
+        if kind == "function" then collect(value, found, want, seen) end
         at = at + 1
     end
 end
@@ -67,10 +59,7 @@ return function(skynet, source, filename, args, ...)
     for _, f in ipairs { ... } do
         collect(f, upvalues, TABLES, seen)
     end
-    local env = setmetatable(
-        { print = print, _U = upvalues, _P = of_handlers(skynet) },
-        { __index = _ENV }
-    )
+    local env = setmetatable({ print = print, _U = upvalues, _P = of_handlers(skynet) }, { __index = _ENV })
 
     local chunk, err = load(source, filename and "@" .. filename or "=(load)", "bt", env)
     if not chunk then
@@ -78,8 +67,6 @@ return function(skynet, source, filename, args, ...)
         return false, output
     end
     local ok, why = pcall(chunk, table.unpack(args, 1, args.n))
-    if not ok then
-        output[#output + 1] = tostring(why)
-    end
+    if not ok then output[#output + 1] = tostring(why) end
     return ok, output
 end

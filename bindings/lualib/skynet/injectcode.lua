@@ -4,21 +4,15 @@
 local function read_locals(co, level, depth)
     local names, slots = {}, {}
     local function get(i)
-        if co then
-            return debug.getlocal(co, level, i)
-        end
+        if co then return debug.getlocal(co, level, i) end
         return debug.getlocal(level + depth + 2, i) -- `get` and `read_locals` lie in between
     end
     local i = 1
     while true do
         local name = get(i)
-        if not name then
-            break
-        end
+        if not name then break end
         if name:byte() ~= 40 then -- "(": a temporary
-            if not slots[name] then
-                names[#names + 1] = name
-            end
+            if not slots[name] then names[#names + 1] = name end
             slots[name] = i
         end
         i = i + 1
@@ -26,9 +20,7 @@ local function read_locals(co, level, depth)
     local varargs = { n = 0 }
     while true do
         local name, value = get(-(varargs.n + 1))
-        if not name then
-            break
-        end
+        if not name then break end
         varargs.n = varargs.n + 1
         varargs[varargs.n] = value
     end
@@ -41,9 +33,7 @@ local function read_upvalues(func, slots)
     local i = 1
     while true do
         local name = debug.getupvalue(func, i)
-        if not name then
-            return names, at
-        end
+        if not name then return names, at end
         if name ~= "" and name ~= "_ENV" and not slots[name] then
             names[#names + 1] = name
             at[name] = i
@@ -55,11 +45,14 @@ end
 --- Compiles `source` as a function whose upvalues are the given names: first as a chunk, with the names as locals around it.
 local function compile(source, names)
     local head = ""
-    if #names > 0 then
-        head = "local " .. table.concat(names, ",") .. ";"
-    end
+    if #names > 0 then head = "local " .. table.concat(names, ",") .. ";" end
     -- One line of head, so that line numbers in messages are those of the source.
-    local text = head .. "return function(...) " .. source .. "\nend,function() return " .. (names[1] and table.concat(names, ",") or "") .. " end"
+    local text = head
+        .. "return function(...) "
+        .. source
+        .. "\nend,function() return "
+        .. (names[1] and table.concat(names, ",") or "")
+        .. " end"
     return load(text, "=(debug)")
 end
 
@@ -77,9 +70,7 @@ return function(source, co, level, ext_funcs)
     else
         info = debug.getinfo(level + depth, "f")
     end
-    if not info then
-        return false, "Invalid level"
-    end
+    if not info then return false, "Invalid level" end
 
     local local_names, slots, varargs = read_locals(co, level, depth)
     local upvalue_names, upvalue_at = read_upvalues(info.func, slots)
@@ -91,15 +82,11 @@ return function(source, co, level, ext_funcs)
         end
     end
     for name in pairs(ext_funcs or {}) do
-        if not seen[name] then
-            names[#names + 1] = name
-        end
+        if not seen[name] then names[#names + 1] = name end
     end
 
     local maker, err = compile(source, names)
-    if not maker then
-        return false, err
-    end
+    if not maker then return false, err end
     local func, peek = maker()
 
     --- The upvalue slot of each name, in a function of ours.
@@ -107,9 +94,7 @@ return function(source, co, level, ext_funcs)
         local at, i = {}, 1
         while true do
             local name = debug.getupvalue(f, i)
-            if not name then
-                return at
-            end
+            if not name then return at end
             at[name] = i
             i = i + 1
         end
@@ -118,9 +103,7 @@ return function(source, co, level, ext_funcs)
     for name, slot in pairs(upvalue_at) do
         -- The very upvalue: an assignment reaches the function itself.
         local mine = slots_of(func)[name]
-        if mine then
-            debug.upvaluejoin(func, mine, info.func, slot)
-        end
+        if mine then debug.upvaluejoin(func, mine, info.func, slot) end
     end
     for name, slot in pairs(slots) do
         local _, value
@@ -132,9 +115,7 @@ return function(source, co, level, ext_funcs)
         debug.setupvalue(peek, ours[name], value)
     end
     for name, value in pairs(ext_funcs or {}) do
-        if not seen[name] then
-            debug.setupvalue(peek, ours[name], value)
-        end
+        if not seen[name] then debug.setupvalue(peek, ours[name], value) end
     end
     local env = slots_of(func)._ENV
     if env then
@@ -159,8 +140,6 @@ return function(source, co, level, ext_funcs)
             debug.setlocal(level + depth, slot, value)
         end
     end
-    if results[1] then
-        return table.unpack(results, 2, results.n)
-    end
+    if results[1] then return table.unpack(results, 2, results.n) end
     return false, results[2]
 end

@@ -10,16 +10,12 @@ local NAME_LIMIT <const> = 16
 --- Creates a service of a native module. Does not wait for its start, and the launcher does not know it.
 ---@param ... string|number  module and arguments
 ---@return integer? handle
-function skynet.launch(...)
-    return core.addresscommand("LAUNCH", table.concat({ ... }, " "))
-end
+function skynet.launch(...) return core.addresscommand("LAUNCH", table.concat({ ... }, " ")) end
 
 --- Removes a service at once.
 ---@param name integer|string  handle, `":hex"` or `".name"`
 function skynet.kill(name)
-    if type(name) == "string" and name:sub(1, 1) == ":" then
-        name = tonumber(name:sub(2), 16) or name
-    end
+    if type(name) == "string" and name:sub(1, 1) == ":" then name = tonumber(name:sub(2), 16) or name end
     if type(name) == "number" then
         skynet.send(".launcher", "lua", "REMOVE", name, true)
         name = skynet.address(name)
@@ -28,9 +24,7 @@ function skynet.kill(name)
 end
 
 --- Removes every service; the process ends.
-function skynet.abort()
-    core.command "ABORT"
-end
+function skynet.abort() core.command "ABORT" end
 
 --- A global name: to be told to the harbor.
 local function register_globally(name, handle)
@@ -66,14 +60,10 @@ function skynet.forward_type(map, start_func)
     local dispatch = dispatcher.dispatch_message
     lifecycle.start_with(function(ptype, msg, sz, ...)
         local forwarded = map[ptype]
-        if forwarded then
-            return dispatch(forwarded, msg, sz, ...)
-        end
+        if forwarded then return dispatch(forwarded, msg, sz, ...) end
         local ok, err = pcall(dispatch, ptype, msg, sz, ...)
         core.trash(msg, sz)
-        if not ok then
-            error(err, 0)
-        end
+        if not ok then error(err, 0) end
     end, true, start_func)
 end
 
@@ -82,9 +72,7 @@ end
 ---@param start_func async fun()
 function skynet.filter(f, start_func)
     local dispatch = dispatcher.dispatch_message
-    lifecycle.start_with(function(...)
-        dispatch(f(...))
-    end, nil, start_func)
+    lifecycle.start_with(function(...) dispatch(f(...)) end, nil, start_func)
 end
 
 --- Makes a service of the whole network the one that hears of every service's end.

@@ -59,9 +59,7 @@ end
 local function loop()
     -- Whatever ends this task, the next one goes on.
     local _ <close> = setmetatable({}, {
-        __close = function()
-            skynet.fork(loop)
-        end,
+        __close = function() skynet.fork(loop) end,
     })
     while true do
         local item = pop()
@@ -88,9 +86,7 @@ function mqueue.register(f)
 end
 
 local function results(ok, ...)
-    if ok then
-        return ...
-    end
+    if ok then return ... end
     error((...), 0)
 end
 
@@ -99,20 +95,14 @@ end
 ---@param address integer|string
 ---@param ... any
 ---@return any ...
-function mqueue.call(address, ...)
-    return results(skynet.call(address, "queue", ...))
-end
+function mqueue.call(address, ...) return results(skynet.call(address, "queue", ...)) end
 
 ---@param address integer|string
 ---@param ... any
-function mqueue.send(address, ...)
-    skynet.send(address, "queue", ...)
-end
+function mqueue.send(address, ...) skynet.send(address, "queue", ...) end
 
 --- How many messages wait.
 ---@return integer
-function mqueue.size()
-    return last - first + 1
-end
+function mqueue.size() return last - first + 1 end
 
 return mqueue

@@ -37,18 +37,14 @@ end
 
 function Section:__close()
     self.depth = self.depth - 1
-    if self.depth == 0 then
-        self:pass_on()
-    end
+    if self.depth == 0 then self:pass_on() end
 end
 
 local Place = {}
 
 --- A waiter that was let in and killed before it could run.
 function Place:__close()
-    if self.granted and not self.entered then
-        self.section:__close()
-    end
+    if self.granted and not self.entered then self.section:__close() end
 end
 
 ---@async
@@ -61,16 +57,12 @@ function Section:wait(task)
 end
 
 local function finish(ok, ...)
-    if ok then
-        return ...
-    end
+    if ok then return ... end
     error((...), 0)
 end
 
 local function explain(err)
-    if type(err) == "string" then
-        return traceback(err, 2)
-    end
+    if type(err) == "string" then return traceback(err, 2) end
     return err
 end
 
@@ -94,9 +86,7 @@ end
 function skynet.queue()
     ---@type skynet.queue.Section
     local section = setmetatable({ depth = 0, line = {}, first = 1, last = 0 }, Section)
-    return function(f, ...)
-        return enter(section, f, ...)
-    end
+    return function(f, ...) return enter(section, f, ...) end
 end
 
 return skynet.queue

@@ -34,9 +34,7 @@ local function wait_for(skynet, name, other, task)
     other.waiters[#other.waiters + 1] = token
     skynet.wait(token)
     local module = loaded[name]
-    if module == nil then
-        error(string.format("require %s failed", name))
-    end
+    if module == nil then error(string.format("require %s failed", name)) end
     return module
 end
 
@@ -64,19 +62,13 @@ end
 ---@return any
 function M.require(name)
     local module = loaded[name]
-    if module ~= nil then
-        return module
-    end
+    if module ~= nil then return module end
     local task, main = coroutine_running()
-    if main then
-        return stock_require(name)
-    end
+    if main then return stock_require(name) end
 
     local skynet = loaded.skynet
     local other = loading[name]
-    if other then
-        return wait_for(skynet, name, other, task)
-    end
+    if other then return wait_for(skynet, name, other, task) end
 
     local file = package.preload[name] == nil and package.searchpath(name, package.path)
     local chunk = file and loadfile(file)
@@ -98,9 +90,7 @@ function M.require(name)
     for _, token in ipairs(record.waiters) do
         skynet.wakeup(token)
     end
-    if not ok then
-        error(result, 0)
-    end
+    if not ok then error(result, 0) end
     return loaded[name]
 end
 

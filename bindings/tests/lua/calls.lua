@@ -1,11 +1,11 @@
 -- Calls and replies: conformance C1 to C24.
 --! log: in handler
 --! log: Maybe forgot response session
---! log: Unknown request (lonely): 
+--! log: Unknown request (lonely):
 --! log: Unknown request (77): hello
---! log: Unknown session : 0 from 
+--! log: Unknown session : 0 from
 --! log: Response message : xyz
---! log: Unknown session : 12345 from 
+--! log: Unknown session : 12345 from
 local skynet = require "skynet"
 local core = require "skynet.core"
 local check = require "check"
@@ -16,21 +16,15 @@ skynet.register_protocol { name = "lonely", id = 71, pack = skynet.pack, unpack 
 skynet.register_protocol {
     name = "text",
     id = skynet.PTYPE_TEXT,
-    pack = function(line)
-        return line
-    end,
+    pack = function(line) return line end,
     unpack = skynet.tostring,
 }
 skynet.register_protocol {
     name = "broken",
     id = 72,
     pack = skynet.pack,
-    unpack = function()
-        error "no unpack"
-    end,
-    dispatch = function()
-        skynet.retpack "never"
-    end,
+    unpack = function() error "no unpack" end,
+    dispatch = function() skynet.retpack "never" end,
 }
 
 if role == "peer" then
@@ -38,12 +32,8 @@ if role == "peer" then
     local kept = {}
     local order = {}
 
-    function CMD.echo(...)
-        skynet.retpack(...)
-    end
-    function CMD.raise(what)
-        error(what == "table" and {} or "in handler")
-    end
+    function CMD.echo(...) skynet.retpack(...) end
+    function CMD.raise(what) error(what == "table" and {} or "in handler") end
     function CMD.twice()
         skynet.ret()
         local ok, err = pcall(skynet.ret)
@@ -54,12 +44,8 @@ if role == "peer" then
         local ok, err = pcall(skynet.ret)
         r(true, not ok and err)
     end
-    function CMD.nothing()
-        skynet.ret()
-    end
-    function CMD.keep()
-        kept[#kept + 1] = skynet.response()
-    end
+    function CMD.nothing() skynet.ret() end
+    function CMD.keep() kept[#kept + 1] = skynet.response() end
     function CMD.kept()
         local r = table.remove(kept)
         local before = r "TEST"
@@ -67,12 +53,8 @@ if role == "peer" then
         local _, err = pcall(r, true)
         skynet.retpack(before, sent, err, r "TEST")
     end
-    function CMD.get(key)
-        skynet.retpack(order[key])
-    end
-    function CMD.leave()
-        skynet.exit()
-    end
+    function CMD.get(key) skynet.retpack(order[key]) end
+    function CMD.leave() skynet.exit() end
     function CMD.forget() end
     function CMD.late_ret(ti)
         skynet.sleep(ti)
@@ -82,20 +64,14 @@ if role == "peer" then
         skynet.send(to, "lua", "note", "sent")
         skynet.retpack "returned"
     end
-    function CMD.note(what)
-        order[#order + 1] = what
-    end
+    function CMD.note(what) order[#order + 1] = what end
     function CMD.fail_response()
         local r = skynet.response()
-        skynet.fork(function()
-            r(false)
-        end)
+        skynet.fork(function() r(false) end)
     end
     function CMD.pack_fails()
         local r = skynet.response(function(x)
-            if x == "bad" then
-                error "pack"
-            end
+            if x == "bad" then error "pack" end
             return skynet.pack(x)
         end)
         local ok = pcall(r, true, "bad")
@@ -108,25 +84,17 @@ if role == "peer" then
         skynet.retpack(s1 > 0, a1)
         none, a2 = skynet.context()
         order.context = none == nil and a2 == a1
-        local wrapped = coroutine.wrap(function()
-            return skynet.context()
-        end)
+        local wrapped = coroutine.wrap(function() return skynet.context() end)
         order.wrapped = select(2, wrapped()) == a1
     end
     function CMD.ignore()
         skynet.ignoreret()
         order.ignored = skynet.context() == nil
     end
-    function CMD.call_back(source)
-        skynet.retpack(skynet.call(source, "lua", "echo", "back"))
-    end
+    function CMD.call_back(source) skynet.retpack(skynet.call(source, "lua", "echo", "back")) end
     skynet.start(function()
-        skynet.dispatch("lua", function(_, _, name, ...)
-            assert(CMD[name], name)(...)
-        end)
-        skynet.dispatch("text", function(_, _, text)
-            skynet.ret("<" .. text .. ">")
-        end)
+        skynet.dispatch("lua", function(_, _, name, ...) assert(CMD[name], name)(...) end)
+        skynet.dispatch("text", function(_, _, text) skynet.ret("<" .. text .. ">") end)
     end)
 elseif role == "caller" then
     -- Waits for an answer of `peer`, until it is told otherwise.
@@ -151,13 +119,9 @@ else
                 skynet.retpack(...)
             end
         end)
-        local function new()
-            return skynet.newservice("calls", "peer")
-        end
+        local function new() return skynet.newservice("calls", "peer") end
         local peer = new()
-        local function call(...)
-            return skynet.call(peer, "lua", ...)
-        end
+        local function call(...) return skynet.call(peer, "lua", ...) end
         -- C1
         check.raises("C1", "call failed", call, "raise")
         check.raises("C1", "call failed", call, "raise", "table")
@@ -171,9 +135,7 @@ else
         check.values("C3", table.pack(call "nothing"))
         -- C4 C5
         local answer
-        skynet.fork(function()
-            answer = table.pack(call "keep")
-        end)
+        skynet.fork(function() answer = table.pack(call "keep") end)
         skynet.yield()
         local before, sent, err, after = call "kept"
         check.eq("C4 TEST", before, true)
@@ -218,7 +180,14 @@ else
         check.raises("C8", "call failed", skynet.call, leaving, "lua", "leave")
         skynet.sleep(1)
         check.contains("C8", failed, "call failed")
-        check.raises("C8 gone", "call to invalid address " .. skynet.address(leaving), skynet.call, leaving, "lua", "echo")
+        check.raises(
+            "C8 gone",
+            "call to invalid address " .. skynet.address(leaving),
+            skynet.call,
+            leaving,
+            "lua",
+            "echo"
+        )
         -- C10
         local killed = new()
         failed = nil
@@ -244,9 +213,7 @@ else
             skynet.killthread(waiter)
         end
         -- C12
-        if check.skein then
-            check.raises("C12", "call failed", skynet.call, peer, "broken", 1)
-        end
+        if check.skein then check.raises("C12", "call failed", skynet.call, peer, "broken", 1) end
         -- C13 C14 C15
         check.values("C13", table.pack(skynet.send(0xffffff, "lua", 1)))
         check.values("C13", table.pack(skynet.send(".nobody", "lua", 1)))
@@ -292,7 +259,8 @@ else
             many[i] = i
         end
         check.values("C24", table.pack(call("echo", table.unpack(many, 1, 254))), table.unpack(many, 1, 254))
-        local back = table.pack(call("echo", nil, "", 1.0, math.maxinteger, math.mininteger, 1 / 0, -1 / 0, nil, nil))
+        local back =
+            table.pack(call("echo", nil, "", 1.0, math.maxinteger, math.mininteger, 1 / 0, -1 / 0, nil, nil))
         check.values("C24", back, nil, "", 1.0, math.maxinteger, math.mininteger, 1 / 0, -1 / 0, nil, nil)
         local nan = call("echo", 0 / 0)
         check.ok("C24", nan ~= nan)

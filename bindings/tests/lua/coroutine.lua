@@ -28,12 +28,15 @@ check.run("coroutine", function()
         error "inside"
     end)
     local results
-    skynet.fork(function()
-        results = table.pack(coroutine.resume(co))
-    end)
+    skynet.fork(function() results = table.pack(coroutine.resume(co)) end)
     skynet.yield()
     check.eq("blocked", coroutine.status(co), "blocked")
-    check.values("resume blocked", table.pack(coroutine.resume(co)), false, "cannot resume a skynet coroutine suspend by skynet framework")
+    check.values(
+        "resume blocked",
+        table.pack(coroutine.resume(co)),
+        false,
+        "cannot resume a skynet coroutine suspend by skynet framework"
+    )
     skynet.sleep(5)
     check.eq("error", results[1], false)
     check.contains("error", results[2], "inside")
@@ -50,13 +53,9 @@ check.run("coroutine", function()
     check.eq("call", step(), "two")
     check.values("call", table.pack(step()))
     local object = {}
-    local ok, err = pcall(coroutine.wrap(function()
-        error(object)
-    end))
+    local ok, err = pcall(coroutine.wrap(function() error(object) end))
     check.ok("wrap raises unchanged", not ok and err == object)
-    ok, err = pcall(coroutine.wrap(function()
-        error("text", 0)
-    end))
+    ok, err = pcall(coroutine.wrap(function() error("text", 0) end))
     check.contains("wrap raises unchanged", err, "text") -- skynet puts a position in front
     -- Nested: both levels may block.
     local outer = coroutine.wrap(function()
@@ -86,9 +85,7 @@ check.run("coroutine", function()
     -- The rest of the library.
     co = coroutine.create(function()
         local _ <close> = setmetatable({}, {
-            __close = function()
-                object.closed = true
-            end,
+            __close = function() object.closed = true end,
         })
         coroutine.yield()
     end)
@@ -99,9 +96,7 @@ check.run("coroutine", function()
     check.eq("running", coroutine.running(), me)
     -- ret from inside belongs to the task.
     skynet.dispatch("lua", function()
-        coroutine.wrap(function()
-            skynet.retpack "from inside"
-        end)()
+        coroutine.wrap(function() skynet.retpack "from inside" end)()
     end)
     check.eq("ret inside", skynet.call(skynet.self(), "lua"), "from inside")
 end)

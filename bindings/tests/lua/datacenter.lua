@@ -20,14 +20,10 @@ check.run("datacenter", function()
     check.eq("wait for a branch that is there", datacenter.wait("d").number, 5)
     local got = {}
     for i = 1, 2 do
-        skynet.fork(function()
-            got[i] = datacenter.wait("w", "x", "y")
-        end)
+        skynet.fork(function() got[i] = datacenter.wait("w", "x", "y") end)
     end
     local became_branch
-    skynet.fork(function()
-        became_branch = pcall(datacenter.wait, "w", "z")
-    end)
+    skynet.fork(function() became_branch = pcall(datacenter.wait, "w", "z") end)
     skynet.sleep(2)
     check.eq("wait", got[1], nil)
     check.raises("wait above a waiter", "call failed", datacenter.wait, "w", "x")

@@ -8,9 +8,7 @@ master = math.tointeger(tonumber(master))
 
 local function on_close(what)
     return setmetatable({}, {
-        __close = function()
-            skynet.send(master, "lua", what)
-        end,
+        __close = function() skynet.send(master, "lua", what) end,
     })
 end
 
@@ -38,9 +36,7 @@ if role == "mortal" then
         skynet.call(other, "lua", "wait_for_caller")
     end
     skynet.start(function()
-        skynet.dispatch("lua", function(_, _, name, ...)
-            CMD[name](...)
-        end)
+        skynet.dispatch("lua", function(_, _, name, ...) CMD[name](...) end)
     end)
 elseif role == "server" then
     -- Notices that its caller is gone.
@@ -57,9 +53,7 @@ elseif role == "server" then
 else
     check.run("exit", function()
         local notes = {}
-        skynet.dispatch("lua", function(_, _, what)
-            notes[#notes + 1] = what
-        end)
+        skynet.dispatch("lua", function(_, _, what) notes[#notes + 1] = what end)
         local monitor = skynet.monitor "exit_monitor"
         check.eq("monitor", skynet.queryservice(true, "exit_monitor"), monitor)
 
@@ -81,7 +75,11 @@ else
         check.contains("request of a closure", failed.keep, "call failed")
         check.eq("T16 the exiting task last", notes[#notes], "closed exiting")
         table.sort(notes)
-        check.eq("T16", table.concat(notes, ", "), "closed caller, closed exiting, closed fork, closed handler")
+        check.eq(
+            "T16",
+            table.concat(notes, ", "),
+            "closed caller, closed exiting, closed fork, closed handler"
+        )
         check.eq("peers are told", skynet.call(server, "lua", "test"), false)
         check.raises("gone", "call to invalid address", skynet.call, mortal, "lua", "wait")
         check.eq("monitor heard", skynet.call(monitor, "lua", mortal), 1)
@@ -123,9 +121,7 @@ else
         local session
         skynet.fork(function()
             local co = coroutine.running()
-            skynet.timeout(0, function()
-                session = skynet.task(co)
-            end)
+            skynet.timeout(0, function() session = skynet.task(co) end)
             result = pcall(skynet.call, server, "lua", "wait_for_caller")
         end)
         skynet.sleep(1)

@@ -1,7 +1,7 @@
 -- How services are launched: conformance L1 to L14.
 --! log: cannot open
---! log: init service failed: 
---! log: lua loader error : 
+--! log: init service failed:
+--! log: lua loader error :
 local skynet = require "skynet"
 local check = require "check"
 
@@ -9,25 +9,17 @@ local role, a, b, c, d = ...
 
 if role == "args" then
     local words = table.pack(...)
-    skynet.dispatch("lua", function()
-        skynet.retpack(words)
-    end)
+    skynet.dispatch("lua", function() skynet.retpack(words) end)
     skynet.start(function() end)
 elseif role == "fails" then
-    skynet.start(function()
-        error "on purpose"
-    end)
+    skynet.start(function() error "on purpose" end)
 elseif role == "leaves" then
-    skynet.start(function()
-        skynet.exit()
-    end)
+    skynet.start(function() skynet.exit() end)
 elseif role == "exit-is-start" then
     skynet.start(skynet.exit)
 elseif role == "killed" then
     require "skynet.manager"
-    skynet.start(function()
-        skynet.kill(skynet.self())
-    end)
+    skynet.start(function() skynet.kill(skynet.self()) end)
 elseif role == "load-error" then
     error "while loading"
 elseif role == "slow" then
@@ -36,21 +28,27 @@ elseif role == "slow" then
         skynet.sleep(2)
         order[#order + 1] = "init1"
     end)
-    skynet.init(function()
-        order[#order + 1] = "init2"
-    end)
-    skynet.dispatch("lua", function()
-        skynet.retpack(table.concat(order, " "))
-    end)
+    skynet.init(function() order[#order + 1] = "init2" end)
+    skynet.dispatch("lua", function() skynet.retpack(table.concat(order, " ")) end)
     skynet.start(function()
         order[#order + 1] = "start"
         skynet.sleep(2)
         order[#order + 1] = "started"
     end)
 elseif role == "globals" then
-    skynet.dispatch("lua", function()
-        skynet.retpack(SERVICE_NAME, SERVICE_PATH, LUA_PATH == nil, LUA_CPATH == nil, LUA_SERVICE == nil, LUA_PRELOAD == nil)
-    end)
+    skynet.dispatch(
+        "lua",
+        function()
+            skynet.retpack(
+                SERVICE_NAME,
+                SERVICE_PATH,
+                LUA_PATH == nil,
+                LUA_CPATH == nil,
+                LUA_SERVICE == nil,
+                LUA_PRELOAD == nil
+            )
+        end
+    )
     skynet.start(function() end)
 else
     check.run("launch", function()
@@ -111,9 +109,7 @@ else
         for i = 1, 3 do
             skynet.fork(function()
                 got[i] = skynet.uniqueservice("require_unique", "args")
-                if #got == 3 then
-                    skynet.wakeup(me)
-                end
+                if #got == 3 then skynet.wakeup(me) end
             end)
         end
         skynet.wait(me)

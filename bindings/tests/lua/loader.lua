@@ -5,9 +5,7 @@ local check = require "check"
 
 if (...) == "words" then
     skynet.start(function()
-        skynet.dispatch("lua", function()
-            skynet.retpack(preloaded.words)
-        end)
+        skynet.dispatch("lua", function() skynet.retpack(preloaded.words) end)
     end)
 else
     check.run("loader", function()
@@ -26,7 +24,14 @@ else
         check.eq("cache", skynet.cache.mode(), "ON")
         -- A state's library.
         check.eq("version", _VERSION, "Lua 5.5")
-        for _, module in ipairs { "skynet", "skynet.core", "skynet.codecache", "skynet.profile", "skynet.require", "skynet.debug" } do
+        for _, module in ipairs {
+            "skynet",
+            "skynet.core",
+            "skynet.codecache",
+            "skynet.profile",
+            "skynet.require",
+            "skynet.debug",
+        } do
             check.ok("loaded", package.loaded[module] ~= nil, module)
         end
     end)

@@ -9,12 +9,8 @@ local role, a = ...
 skynet.register_protocol {
     name = "system",
     id = skynet.PTYPE_SYSTEM,
-    pack = function(...)
-        return ...
-    end,
-    unpack = function(...)
-        return ...
-    end,
+    pack = function(...) return ... end,
+    unpack = function(...) return ... end,
 }
 
 if role == "proxy" then
@@ -25,9 +21,10 @@ if role == "proxy" then
         [skynet.PTYPE_RESPONSE] = skynet.PTYPE_RESPONSE,
     }
     skynet.forward_type(map, function()
-        skynet.dispatch("system", function(_, _, msg, sz)
-            skynet.ret(skynet.rawcall(target, "lua", msg, sz))
-        end)
+        skynet.dispatch(
+            "system",
+            function(_, _, msg, sz) skynet.ret(skynet.rawcall(target, "lua", msg, sz)) end
+        )
     end)
 elseif role == "relay" then
     -- Hands requests over, answer and all.
@@ -40,23 +37,17 @@ elseif role == "relay" then
     end)
 elseif role == "filter" then
     skynet.filter(function(ptype, msg, sz, session, source)
-        if ptype == skynet.PTYPE_LUA and sz > 100 then
-            return skynet.PTYPE_TEXT, msg, sz, session, source
-        end
+        if ptype == skynet.PTYPE_LUA and sz > 100 then return skynet.PTYPE_TEXT, msg, sz, session, source end
         return ptype, msg, sz, session, source
     end, function()
         skynet.register_protocol {
             name = "text",
             id = skynet.PTYPE_TEXT,
             unpack = skynet.tostring,
-            dispatch = function(_, _, text)
-                skynet.retpack("big", #text)
-            end,
+            dispatch = function(_, _, text) skynet.retpack("big", #text) end,
         }
         skynet.dispatch("lua", function(_, _, ...)
-            if ... == "oops" then
-                error "filtered oops"
-            end
+            if ... == "oops" then error "filtered oops" end
             skynet.retpack(...)
         end)
     end)
@@ -64,30 +55,37 @@ elseif role == "unknown" then
     local seen = {}
     skynet.start(function()
         local default
-        default = skynet.dispatch_unknown_request(function(session, address, msg, sz, what)
-            seen[#seen + 1] = string.format("request %d %s %s", session, skynet.tostring(msg, sz), what)
-        end)
+        default = skynet.dispatch_unknown_request(
+            function(session, address, msg, sz, what)
+                seen[#seen + 1] = string.format("request %d %s %s", session, skynet.tostring(msg, sz), what)
+            end
+        )
         assert(type(default) == "function")
-        default = skynet.dispatch_unknown_response(function(session, address, msg, sz)
-            seen[#seen + 1] = string.format("response %d %s", session, skynet.tostring(msg, sz))
-        end)
+        default = skynet.dispatch_unknown_response(
+            function(session, address, msg, sz)
+                seen[#seen + 1] = string.format("response %d %s", session, skynet.tostring(msg, sz))
+            end
+        )
         assert(type(default) == "function")
-        skynet.dispatch("lua", function()
-            skynet.retpack(table.concat(seen, ", "))
-        end)
+        skynet.dispatch("lua", function() skynet.retpack(table.concat(seen, ", ")) end)
     end)
 else
     check.run("manager", function()
         skynet.dispatch("lua", function(_, _, what, ...)
-            if what == "raise" then
-                error "filtered oops"
-            end
+            if what == "raise" then error "filtered oops" end
             skynet.sleep(1)
             skynet.retpack(what, ...)
         end)
         local me = skynet.self()
         local proxy = skynet.newservice("manager", "proxy", me)
-        check.values("forward_type", table.pack(skynet.call(proxy, "lua", "x", nil, 2, nil)), "x", nil, 2, nil)
+        check.values(
+            "forward_type",
+            table.pack(skynet.call(proxy, "lua", "x", nil, 2, nil)),
+            "x",
+            nil,
+            2,
+            nil
+        )
         local long = string.rep("long", 10000)
         check.eq("forward_type long", skynet.call(proxy, "lua", long), long)
         check.raises("forward_type error", "call failed", skynet.call, proxy, "lua", "raise")

@@ -1,6 +1,6 @@
 -- Messages one at a time: lua-api §7.3.
 --! log: return something
---! log: throw an error : 
+--! log: throw an error :
 local skynet = require "skynet"
 local mqueue = require "skynet.mqueue"
 local check = require "check"

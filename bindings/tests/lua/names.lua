@@ -10,9 +10,7 @@ local role = ...
 if role == "other" then
     skynet.start(function()
         skynet.dispatch("lua", function(_, _, name)
-            if name then
-                skynet.register(name)
-            end
+            if name then skynet.register(name) end
             skynet.retpack(skynet.self())
         end)
     end)
@@ -54,13 +52,9 @@ else
         check.eq("queryname", harbor.queryname "GLOBAL_OTHER", other)
         check.eq("queryname local", harbor.queryname ".bar", other)
         local asked
-        skynet.fork(function()
-            asked = harbor.queryname "GLOBAL_LATE"
-        end)
+        skynet.fork(function() asked = harbor.queryname "GLOBAL_LATE" end)
         local answered
-        skynet.fork(function()
-            answered = skynet.call("GLOBAL_LATE", "lua")
-        end)
+        skynet.fork(function() answered = skynet.call("GLOBAL_LATE", "lua") end)
         skynet.sleep(2)
         check.eq("queryname waits", asked, nil)
         check.eq("call waits", answered, nil)

@@ -8,9 +8,7 @@ check.run("queue", function()
     local cs = queue()
     check.eq("installed", skynet.queue, queue)
     -- Q1
-    check.values("Q1", table.pack(cs(function(...)
-        return ...
-    end, 1, nil, 2, nil)), 1, nil, 2, nil)
+    check.values("Q1", table.pack(cs(function(...) return ... end, 1, nil, 2, nil)), 1, nil, 2, nil)
     local ok, err = pcall(cs, error, "in section")
     check.eq("Q1", ok, false)
     check.contains("Q1", err, "in section")
@@ -18,14 +16,16 @@ check.run("queue", function()
     local object = {}
     ok, err = pcall(cs, error, object)
     check.eq("Q1 object", err, object)
-    check.eq("Q1 nested", cs(function()
-        return cs(function()
-            skynet.sleep(1)
+    check.eq(
+        "Q1 nested",
+        cs(function()
             return cs(function()
-                return "deep"
+                skynet.sleep(1)
+                return cs(function() return "deep" end)
             end)
-        end)
-    end), "deep")
+        end),
+        "deep"
+    )
     -- Q2
     for i = 1, 3 do
         skynet.fork(function()
@@ -46,9 +46,7 @@ check.run("queue", function()
             rec "first"
         end)
     end)
-    skynet.fork(function()
-        cs(rec, "second")
-    end)
+    skynet.fork(function() cs(rec, "second") end)
     skynet.sleep(5)
     check.eq("nested failure", rec(), "first second")
     -- An unqueued one runs beside it.
@@ -62,9 +60,7 @@ check.run("queue", function()
     check.eq("two queues", rec(), "beside slow")
     if check.skein then
         -- Q3: a killed holder leaves; a killed waiter loses its place.
-        local holder = skynet.fork(cs, function()
-            skynet.sleep(100)
-        end)
+        local holder = skynet.fork(cs, function() skynet.sleep(100) end)
         skynet.yield()
         local waiter = skynet.fork(cs, rec, "killed waiter")
         skynet.fork(cs, rec, "next")
@@ -74,9 +70,7 @@ check.run("queue", function()
         skynet.yield()
         check.eq("Q3", rec(), "next")
         -- Killed between being let in and running.
-        holder = skynet.fork(cs, function()
-            skynet.wait "hold"
-        end)
+        holder = skynet.fork(cs, function() skynet.wait "hold" end)
         waiter = skynet.fork(cs, rec, "never")
         skynet.yield()
         skynet.fork(cs, rec, "last")
@@ -87,8 +81,6 @@ check.run("queue", function()
         end)
         skynet.sleep(2)
         check.eq("Q3 let in and killed", rec(), "last")
-        check.eq("Q3 free", cs(function()
-            return "free"
-        end), "free")
+        check.eq("Q3 free", cs(function() return "free" end), "free")
     end
 end)

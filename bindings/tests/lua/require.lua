@@ -30,9 +30,7 @@ check.run("require", function()
         skynet.fork(function()
             local ok, err = pcall(require, "mod_fails")
             seen[i] = not ok and err
-            if #seen == 2 then
-                skynet.wakeup(me)
-            end
+            if #seen == 2 then skynet.wakeup(me) end
         end)
     end
     skynet.wait(me)

@@ -8,9 +8,7 @@ local role = ...
 if role == "peer" then
     skynet.start(function()
         skynet.dispatch("lua", function(_, _, what, ti, ...)
-            if what == "raise" then
-                error "on purpose"
-            end
+            if what == "raise" then error "on purpose" end
             skynet.sleep(ti)
             skynet.retpack(what, ...)
         end)
@@ -26,9 +24,7 @@ else
         local ok
         for req, resp in requests:select() do
             rec(req.tag .. ":" .. (resp and resp[1] or tostring(resp)))
-            if resp then
-                ok = resp
-            end
+            if resp then ok = resp end
         end
         local order = rec()
         check.contains("R1 unsent first", order, "C:nil B:nil ")
@@ -58,9 +54,7 @@ else
             break
         end
         skynet.sleep(2)
-        if check.skein then
-            check.eq("R3 late error", next(skynet.uniqtask()), nil)
-        end
+        if check.skein then check.eq("R3 late error", next(skynet.uniqtask()), nil) end
         -- R4
         check.raises("R4", "assertion failed!", requests.add, requests, {})
         check.raises("R4", "assertion failed!", requests.select, requests)
@@ -71,13 +65,17 @@ else
         end
         check.eq("R5", rec(), "")
         -- R6
-        for req in skynet.request { peer, "lua", "c", 6 } { peer, "lua", "a", 1 } { peer, "lua", "b", 3 }:select() do
+        for req in
+            skynet.request { peer, "lua", "c", 6 } { peer, "lua", "a", 1 } { peer, "lua", "b", 3 }:select()
+        do
             rec(req[3])
         end
         check.eq("R6", rec(), "a b c")
         -- Blocking calls inside the loop; all answers arrive meanwhile.
         local n = 0
-        for _, resp in skynet.request { peer, "lua", "p", 1 } { peer, "lua", "q", 1 } { peer, "lua", "r", 2 }:select(50) do
+        for _, resp in
+            skynet.request { peer, "lua", "p", 1 } { peer, "lua", "q", 1 } { peer, "lua", "r", 2 }:select(50)
+        do
             skynet.sleep(5)
             skynet.call(peer, "lua", "inside", 0)
             n = n + #resp

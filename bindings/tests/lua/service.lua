@@ -6,12 +6,14 @@ local check = require "check"
 check.run("service", function()
     local upvalue = 1
     -- S1
-    check.raises("S1 upvalue", "assertion failed!", service.new, "with_upvalue", function()
-        return upvalue
-    end)
-    local function failing()
-        error "on purpose"
-    end
+    check.raises(
+        "S1 upvalue",
+        "assertion failed!",
+        service.new,
+        "with_upvalue",
+        function() return upvalue end
+    )
+    local function failing() error "on purpose" end
     check.raises("S1 fails", "call failed", service.new, "failing", failing)
     check.raises("S1 fails again", "call failed", service.new, "failing", failing)
     check.raises("S1 query fails", "call failed", service.query, "failing")
@@ -47,17 +49,13 @@ check.run("service", function()
     for i = 1, 2 do
         skynet.fork(function()
             both[i] = service.new("both", echo)
-            if both[1] and both[2] then
-                skynet.wakeup(me)
-            end
+            if both[1] and both[2] then skynet.wakeup(me) end
         end)
     end
     skynet.wait(me)
     check.eq("two at once", both[1], both[2])
     -- Without dispatch.
-    local silent = service.new("silent", function()
-        assert(type(_G) == "table")
-    end)
+    local silent = service.new("silent", function() assert(type(_G) == "table") end)
     check.raises("no dispatch", "call failed", skynet.call, silent, "lua", "x")
     -- S3
     check.eq("S3", service.close "echo", true)
@@ -65,9 +63,7 @@ check.run("service", function()
     check.raises("S3 gone", "call to invalid address", skynet.call, handle, "lua", "args")
     -- query waits for a launch.
     local queried
-    skynet.fork(function()
-        queried = service.query "later"
-    end)
+    skynet.fork(function() queried = service.query "later" end)
     skynet.sleep(2)
     check.eq("query waits", queried, nil)
     local later = service.new("later", echo)

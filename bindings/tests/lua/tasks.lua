@@ -15,14 +15,10 @@ check.run("tasks", function()
     check.eq("T1", skynet.wakeup "nobody", nil)
     check.eq("T1 after", skynet.sleep(1, "nobody"), nil)
     -- T2
-    skynet.fork(function()
-        check.eq("T2 wakeup", skynet.wakeup(me), true)
-    end)
+    skynet.fork(function() check.eq("T2 wakeup", skynet.wakeup(me), true) end)
     check.eq("T2 sleep", skynet.sleep(100), "BREAK")
     check.values("T2 expired", table.pack(skynet.sleep(1)))
-    skynet.fork(function()
-        skynet.wakeup "t2"
-    end)
+    skynet.fork(function() skynet.wakeup "t2" end)
     check.values("T2 wait", table.pack(skynet.wait "t2"))
     -- T3
     skynet.fork(function()
@@ -40,9 +36,7 @@ check.run("tasks", function()
     skynet.yield()
     check.eq("T3 discarded", skynet.sleep(1, "t3b"), nil)
     -- T4
-    skynet.fork(function()
-        rec(skynet.sleep(3, "t4") or "expired")
-    end)
+    skynet.fork(function() rec(skynet.sleep(3, "t4") or "expired") end)
     skynet.fork(function()
         if check.skein then -- skynet's takes its timer first, and later wakes somebody else with it
             check.raises("T4", "token duplicative", skynet.sleep, 1, "t4")
@@ -61,17 +55,11 @@ check.run("tasks", function()
     skynet.yield()
     check.eq("T5", rec(), "1 2 3 n1 n2 n3")
     -- T6
-    skynet.timeout(2, function()
-        rec "a"
-    end)
+    skynet.timeout(2, function() rec "a" end)
     for i = 1, 5 do
-        skynet.timeout(3, function()
-            rec(i)
-        end)
+        skynet.timeout(3, function() rec(i) end)
     end
-    skynet.timeout(0, function()
-        rec "z"
-    end)
+    skynet.timeout(0, function() rec "z" end)
     skynet.fork(rec, "f")
     skynet.sleep(8)
     check.eq("T6", rec(), "f z a 1 2 3 4 5")
@@ -94,9 +82,7 @@ check.run("tasks", function()
         skynet.fork(function()
             skynet.wait("t7" .. i)
             rec(i)
-            if i == 1 then
-                skynet.wakeup "t73"
-            end
+            if i == 1 then skynet.wakeup "t73" end
         end)
     end
     skynet.yield()
@@ -116,9 +102,7 @@ check.run("tasks", function()
     check.eq("woken before forks", rec(), "woken fork")
     -- T8
     local count
-    skynet.fork(function(...)
-        count = select("#", ...)
-    end, nil, 2, nil)
+    skynet.fork(function(...) count = select("#", ...) end, nil, 2, nil)
     skynet.yield()
     check.eq("T8", count, 3)
     -- T9
@@ -147,9 +131,7 @@ check.run("tasks", function()
     check.eq("T10 never ran", rec(), "")
     local sleeper = skynet.fork(function()
         local _ <close> = setmetatable({}, {
-            __close = function()
-                rec "closed"
-            end,
+            __close = function() rec "closed" end,
         })
         skynet.sleep(3, "t10")
         rec "woke"
@@ -166,9 +148,7 @@ check.run("tasks", function()
     skynet.yield()
     check.eq("T10 pattern", skynet.killthread((tostring(sleeper):gsub("%p", "%%%0"))), sleeper)
     -- T11: the killed sleeper's timer comes in here, silently (see no-log).
-    if check.skein then
-        skynet.sleep(5)
-    end
+    if check.skein then skynet.sleep(5) end
     check.eq("T11", rec(), "")
     -- T12
     check.eq("T12 none", skynet.task(), check.skein and 0 or skynet.task())
@@ -196,11 +176,13 @@ check.run("tasks", function()
     local found
     for key in pairs(skynet.uniqtask()) do
         -- Fresh and reused coroutines make two groups.
-        if tonumber(key:match "^%d+") > 10 then
-            found = key
-        end
+        if tonumber(key:match "^%d+") > 10 then found = key end
     end
-    check.ok("uniqtask", found and found:find "^%d+\tsessions:%[%d+,%d+,%d+,%d+,%d+,%d+,%d+,%d+,%d+%.%.%.%]\n$", found)
+    check.ok(
+        "uniqtask",
+        found and found:find "^%d+\tsessions:%[%d+,%d+,%d+,%d+,%d+,%d+,%d+,%d+,%d+%.%.%.%]\n$",
+        found
+    )
     skynet.sleep(4)
     check.contains("init", skynet.task "init", "stack traceback:")
     -- T13
@@ -222,19 +204,13 @@ check.run("tasks", function()
     skynet.yield()
     rec()
     -- A timer below zero is queued at once, behind what is there.
-    skynet.timeout(-5, function()
-        rec "timer"
-    end)
+    skynet.timeout(-5, function() rec "timer" end)
     skynet.send(skynet.self(), "lua")
-    skynet.dispatch("lua", function()
-        rec "message"
-    end)
+    skynet.dispatch("lua", function() rec "message" end)
     skynet.sleep(1)
     check.eq("timeout below zero", rec(), "timer message")
     -- A task that waits in a call is not woken.
-    local waiting = skynet.fork(function()
-        rec(pcall(skynet.call, "NOBODY_YET", "lua"))
-    end)
+    local waiting = skynet.fork(function() rec(pcall(skynet.call, "NOBODY_YET", "lua")) end)
     skynet.yield()
     check.eq("A8.4", skynet.wakeup(waiting), nil)
     skynet.term "NOBODY_YET"
@@ -254,9 +230,7 @@ check.run("tasks", function()
     check.eq("early answer", skynet.call(skynet.self(), "lua", "early"), "answer")
     if check.skein then
         check.eq("kill after ret", skynet.killthread(served), served)
-        skynet.timeout(2, function()
-            skynet.killthread(served)
-        end)
+        skynet.timeout(2, function() skynet.killthread(served) end)
         check.raises("kill before ret", "call failed", skynet.call, skynet.self(), "lua", "late")
     end
     -- trace_timeout
@@ -266,8 +240,6 @@ check.run("tasks", function()
     skynet.trace_timeout(false)
     skynet.sleep(3)
     -- In a nested plain coroutine the word of the framework comes out.
-    check.eq("nested wrap", coroutine.wrap(function()
-        skynet.sleep(0)
-    end)(), "SUSPEND")
+    check.eq("nested wrap", coroutine.wrap(function() skynet.sleep(0) end)(), "SUSPEND")
     skynet.yield()
 end)

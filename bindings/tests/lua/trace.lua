@@ -18,12 +18,8 @@ local role = ...
 if role == "peer" then
     skynet.start(function()
         skynet.dispatch("lua", function(_, _, what)
-            if what == "raise" then
-                error "on purpose"
-            end
-            if what == "sleep" then
-                skynet.sleep(1)
-            end
+            if what == "raise" then error "on purpose" end
+            if what == "sleep" then skynet.sleep(1) end
             local tag = skynet.tracetag()
             skynet.retpack(tag)
         end)

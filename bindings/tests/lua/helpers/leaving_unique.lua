@@ -1,5 +1,3 @@
 -- Leaves before its start is through.
 local skynet = require "skynet"
-skynet.start(function()
-    skynet.exit()
-end)
+skynet.start(function() skynet.exit() end)

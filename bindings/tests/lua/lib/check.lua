@@ -21,9 +21,7 @@ local function fail(id, text)
 end
 
 local function show(value)
-    if type(value) == "string" then
-        return string.format("%q", value)
-    end
+    if type(value) == "string" then return string.format("%q", value) end
     return tostring(value)
 end
 
@@ -57,9 +55,7 @@ end
 
 function check.ok(id, condition, text)
     count = count + 1
-    if not condition then
-        fail(id, text or "not so")
-    end
+    if not condition then fail(id, text or "not so") end
 end
 
 --- `text` must contain `part`, literally.

@@ -5,7 +5,5 @@ skynet.init(function()
     skynet.sleep(2)
     M.steps[#M.steps + 1] = "first"
 end)
-skynet.init(function()
-    M.steps[#M.steps + 1] = "second"
-end)
+skynet.init(function() M.steps[#M.steps + 1] = "second" end)
 return M

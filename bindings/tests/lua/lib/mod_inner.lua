@@ -1,6 +1,4 @@
 local skynet = require "skynet"
 local M = { ready = false }
-skynet.init(function()
-    M.ready = true
-end)
+skynet.init(function() M.ready = true end)
 return M

@@ -1,7 +1,5 @@
 -- Required in a main chunk.
 local skynet = require "skynet"
 local M = {}
-skynet.init(function()
-    M.ready = true
-end)
+skynet.init(function() M.ready = true end)
 return M
