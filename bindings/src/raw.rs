@@ -7,6 +7,7 @@
 //!   data; a panic ends here;
 //! * **answer**: push results, or raise. Only plain data is left.
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int};
 use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,42 +15,44 @@ use std::slice;
 
 pub(crate) use skein_vm::ffi::{self, lua_State};
 
-/// The text of a Lua error, in plain memory, so that it can be raised when everything else is gone.
-#[derive(Clone, Copy)]
-pub(crate) struct Raise {
-    len: usize,
-    text: [u8; 240],
+/// Longest text of an error. What is longer is cut.
+const TEXT: usize = 240;
+
+thread_local! {
+    /// The text of the error that this thread is about to raise, and its length.
+    static PENDING: Cell<([u8; TEXT], usize)> = const { Cell::new(([0; TEXT], 0)) };
 }
+
+/// A Lua error whose text waits in its thread, so that it can be raised when everything else is gone.
+///
+/// There is one at a time: make it, return, raise it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Raise(());
 
 impl Raise {
-    /// The error `what`, cut to 240 bytes.
+    /// The error `what`.
     #[cold]
     pub(crate) fn new(what: impl fmt::Display) -> Raise {
-        let mut raise = Raise { len: 0, text: [0; 240] };
+        let mut text = Text { bytes: [0; TEXT], len: 0 };
         // A text that does not fit is cut; that is no failure.
-        let _ = write!(raise, "{what}");
-        raise
-    }
-
-    /// The text.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.text[..self.len]
+        let _ = write!(text, "{what}");
+        PENDING.set((text.bytes, text.len));
+        Raise(())
     }
 }
 
-impl Write for Raise {
+struct Text {
+    bytes: [u8; TEXT],
+    len: usize,
+}
+
+impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = &mut self.text[self.len..];
+        let room = &mut self.bytes[self.len..];
         let len = text.floor_char_boundary(room.len());
         room[..len].copy_from_slice(&text.as_bytes()[..len]);
         self.len += len;
         if len < text.len() { Err(fmt::Error) } else { Ok(()) }
-    }
-}
-
-impl fmt::Debug for Raise {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        String::from_utf8_lossy(&self.text[..self.len]).fmt(f)
     }
 }
 
@@ -84,10 +87,12 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Raise {
 /// `state` runs a C function, and nothing with a destructor is alive in it.
 #[cold]
 pub(crate) unsafe fn raise(state: *mut lua_State, error: Raise) -> ! {
+    let Raise(()) = error;
+    let (text, len) = PENDING.get();
     // SAFETY: a C function may always push two values; by the caller's promise the jump skips no destructor.
     unsafe {
         ffi::luaL_where(state, 1);
-        ffi::lua_pushlstring(state, error.text.as_ptr().cast(), error.len);
+        ffi::lua_pushlstring(state, text.as_ptr().cast(), len);
         ffi::lua_concat(state, 2);
         ffi::lua_error(state)
     }
@@ -99,9 +104,11 @@ pub(crate) unsafe fn raise(state: *mut lua_State, error: Raise) -> ! {
 /// As [`raise`].
 #[cold]
 pub(crate) unsafe fn raise_argument(state: *mut lua_State, arg: c_int, error: Raise) -> ! {
+    let Raise(()) = error;
+    let (text, len) = PENDING.get();
     // SAFETY: as `raise`; the pushed copy of the text ends in a NUL and outlives the call.
     unsafe {
-        let what = ffi::lua_pushlstring(state, error.text.as_ptr().cast(), error.len);
+        let what = ffi::lua_pushlstring(state, text.as_ptr().cast(), len);
         ffi::luaL_argerror(state, arg, what);
     }
     unreachable!("luaL_argerror came back")

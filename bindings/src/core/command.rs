@@ -1,6 +1,7 @@
 //! `command`, `intcommand`, `addresscommand`: the runtime's text commands.
 
 use std::ffi::{c_char, c_double, c_int, c_longlong};
+use std::io::Write;
 use std::ptr;
 
 use skein_runtime::Handle;
@@ -39,12 +40,11 @@ pub(super) unsafe extern "C-unwind" fn intcommand(state: *mut lua_State) -> c_in
     unsafe {
         let service = service(state);
         let name = check_text(state, 1);
-        let digits;
+        let mut digits = [0u8; 12];
         let parameter = if ffi::lua_gettop(state) != 2 {
             b""
         } else if ffi::lua_isnumber(state, 2) != 0 {
-            digits = Raise::new(ffi::luaL_checkinteger(state, 2) as i32);
-            digits.as_bytes()
+            decimal(ffi::luaL_checkinteger(state, 2) as i32, &mut digits)
         } else {
             check_text(state, 2)
         };
@@ -78,6 +78,15 @@ pub(super) unsafe extern "C-unwind" fn addresscommand(state: *mut lua_State) -> 
         }
     }
     1
+}
+
+/// The digits of `value`: eleven bytes at most.
+fn decimal(value: i32, digits: &mut [u8; 12]) -> &[u8] {
+    let mut rest = &mut digits[..];
+    // Twelve bytes hold every 32-bit number.
+    let _ = write!(rest, "{value}");
+    let left = rest.len();
+    &digits[..digits.len() - left]
 }
 
 #[derive(Clone, Copy)]

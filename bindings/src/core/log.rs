@@ -27,7 +27,11 @@ pub(super) unsafe extern "C-unwind" fn error(state: *mut lua_State) -> c_int {
             ffi::lua_concat(state, count * 2 - 1);
         }
         let line = bytes(state, -1).unwrap_or_default();
-        match guard(|| Ok(service.ctx.log(line))) {
+        let logged = guard(|| {
+            service.ctx.log(line);
+            Ok(())
+        });
+        match logged {
             Ok(()) => 0,
             Err(error) => raise(state, error),
         }

@@ -149,8 +149,8 @@ impl Pack<'_> {
     fn string(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         let (cookie, kind, width) = match bytes.len() {
             len @ 0..32 => (len as u8, SHORT_STRING, 1),
-            0..0x1_0000 => (2, LONG_STRING, 3),
-            0..0x8000_0000 => (4, LONG_STRING, 5),
+            32..0x1_0000 => (2, LONG_STRING, 3),
+            0x1_0000..0x8000_0000 => (4, LONG_STRING, 5),
             _ => return Err(Refused::LongString),
         };
         Ok(self.out.text(head(kind, cookie), width, bytes)?)
