@@ -47,7 +47,7 @@ struct Tokens {
 /// How a sleep ended.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Woken {
+enum Woken {
     /// By a push: the worker is a searcher now, until it finds work or prepares to sleep again.
     Searching,
     /// The node ends.
@@ -58,6 +58,36 @@ impl Park {
     /// Nobody sleeps.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The loop of a worker: an item, or sleep while there is none. `idle` is called before a sleep. `None`: closed.
+    ///
+    /// `take` takes an item without waiting; `waiting` says whether there is one.
+    pub fn next<T>(
+        &self,
+        mut take: impl FnMut() -> Option<T>,
+        waiting: impl Fn() -> bool,
+        mut idle: impl FnMut(),
+    ) -> Option<T> {
+        let mut searching = false;
+        loop {
+            if let Some(item) = take() {
+                if searching && self.found() && waiting() {
+                    self.wake_one();
+                }
+                return Some(item);
+            }
+            self.prepare(searching);
+            if waiting() {
+                searching = self.cancel();
+                continue;
+            }
+            idle();
+            match self.sleep() {
+                Woken::Searching => searching = true,
+                Woken::Closed => return None,
+            }
+        }
     }
 
     /// After a push: wakes a sleeper, unless somebody is on the way already.
@@ -89,7 +119,7 @@ impl Park {
     /// A searcher found work. Answers whether it was the last, who has to see to the rest of the queue (and wake another if
     /// there is any).
     #[must_use]
-    pub fn found(&self) -> bool {
+    fn found(&self) -> bool {
         // SeqCst: the look at the queue comes after, for pushes whose waker still saw us.
         let last = self.word.fetch_sub(SEARCHER, SeqCst) / SEARCHER == 1;
         fence(SeqCst);
@@ -97,7 +127,7 @@ impl Park {
     }
 
     /// A worker that found nothing is about to sleep, and will look once more.
-    pub fn prepare(&self, searching: bool) {
+    fn prepare(&self, searching: bool) {
         let leaves = if searching { SEARCHER } else { 0 };
         self.word.fetch_add(SLEEPER.wrapping_sub(leaves), SeqCst);
         // Pairs with the fence in `wake_one`.
@@ -106,7 +136,7 @@ impl Park {
 
     /// The look found work. Answers whether the worker is a searcher now: somebody had woken it meanwhile.
     #[must_use]
-    pub fn cancel(&self) -> bool {
+    fn cancel(&self) -> bool {
         let mut word = self.word.load(Relaxed);
         while word & SLEEPERS != 0 {
             match self.word.compare_exchange(word, word - SLEEPER, SeqCst, Relaxed) {
@@ -120,7 +150,7 @@ impl Park {
     }
 
     /// Sleeps until a waker comes.
-    pub fn sleep(&self) -> Woken {
+    fn sleep(&self) -> Woken {
         let mut tokens = self.lock();
         while tokens.count == 0 {
             if tokens.closed {

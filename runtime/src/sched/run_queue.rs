@@ -11,7 +11,7 @@ use skein_arena::sync::{
     hint,
 };
 
-use super::park::{Park, Woken};
+use super::park::Park;
 use crate::service::ServiceContext;
 
 /// The hold of a mailbox, on its way to a worker.
@@ -58,29 +58,10 @@ impl RunQueue {
     }
 
     /// The next mailbox; sleeps while there is none. `idle` is called before a sleep. `None`: the node ends.
-    pub(crate) fn next(&self, mut idle: impl FnMut()) -> Option<Scheduled> {
-        let mut searching = false;
-        loop {
-            if self.closed.load(SeqCst) {
-                return None;
-            }
-            if let Some(scheduled) = self.take() {
-                if searching && self.park.found() && self.has_waiting() {
-                    self.park.wake_one();
-                }
-                return Some(scheduled);
-            }
-            self.park.prepare(searching);
-            if self.has_waiting() || self.closed.load(SeqCst) {
-                searching = self.park.cancel();
-                continue;
-            }
-            idle();
-            match self.park.sleep() {
-                Woken::Searching => searching = true,
-                Woken::Closed => return None,
-            }
-        }
+    pub(crate) fn next(&self, idle: impl FnMut()) -> Option<Scheduled> {
+        // Closed, there is nothing to find: the worker goes to sleep, and does not.
+        let open = || !self.closed.load(SeqCst);
+        self.park.next(|| if open() { self.take() } else { None }, || open() && self.has_waiting(), idle)
     }
 
     /// Takes the first mailbox without waiting.
