@@ -15,8 +15,7 @@ const HELLO: &str = r#"
     require "skynet.manager"
     skynet.start(function()
         skynet.error "hello"
-        skynet.sleep(10)
-        skynet.abort()
+        skynet.timeout(20, skynet.abort)
     end)
 "#;
 
