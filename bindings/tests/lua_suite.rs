@@ -28,6 +28,7 @@ fn run(name: &str, more: &str) {
          luaservice = \"{root}/?.lua;{root}/helpers/?.lua;{root}/dirs/?/init.lua\"\n\
          lib = \"{root}/lib\"\n\
          lua_path = lib .. \"/?.lua\"\n\
+         meta = \"{root}/../../lualib/meta\"\n\
          extra_key = \"from config\"\n\
          {more}"
     ));
