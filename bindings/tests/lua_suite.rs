@@ -79,6 +79,7 @@ scripts! {
     values_for_everybody = "datacenter";
     debug_commands = "debug";
     the_end_of_a_service = "exit";
+    code_in_the_scope_of_a_function = "injectcode";
     launching_services = "launch";
     what_the_loader_sets_up = "loader" with "preload = lib .. \"/preload.lua\"";
     stubs_for_editors = "meta";

@@ -60,7 +60,8 @@ end
 ---@param co thread?  the running one by default
 ---@param level integer?  0: the innermost function of `co`, or the caller of this one
 ---@param ext_funcs table<string, any>?  further names
----@return any ...  the results, or false and a message
+---@return boolean ok
+---@return any ...  the results, or a message
 return function(source, co, level, ext_funcs)
     level = level or 0
     local depth = 2
@@ -140,6 +141,5 @@ return function(source, co, level, ext_funcs)
             debug.setlocal(level + depth, slot, value)
         end
     end
-    if results[1] then return table.unpack(results, 2, results.n) end
-    return false, results[2]
+    return table.unpack(results, 1, results.n)
 end
