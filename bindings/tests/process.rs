@@ -393,3 +393,44 @@ fn a_service_that_does_not_return_is_reported() {
     node.wait_for("stdout", "[:00000008] true false\n");
     assert_eq!(node.wait().status.code(), Some(0));
 }
+
+#[test]
+fn whoever_waits_for_a_service_is_told_when_it_is_killed() {
+    let site = Site::with_main(
+        r#"
+        local skynet = require "skynet"
+        require "skynet.manager"
+        skynet.start(function()
+            local service = skynet.newservice "slow"
+            for _, what in ipairs { "suspended", "detached", "forgotten", "answered" } do
+                skynet.fork(function() skynet.error(what, pcall(skynet.call, service, "lua", what)) end)
+            end
+            skynet.sleep(10)
+            skynet.kill(service)
+            skynet.timeout(20, skynet.abort)
+        end)
+        "#,
+    );
+    site.write(
+        "slow.lua",
+        r#"
+        local skynet = require "skynet"
+        skynet.start(function()
+            skynet.dispatch("lua", function(_, _, what)
+                if what == "suspended" then skynet.wait() end
+                if what == "detached" then KEPT = skynet.response() end
+                if what == "answered" then skynet.retpack "done" skynet.wait() end
+            end)
+        end)
+        "#,
+    );
+    let log = site.run().stdout;
+    for what in ["suspended", "detached", "forgotten"] {
+        let line = log
+            .lines()
+            .find(|it| it.contains(&format!("] {what} false ")))
+            .unwrap_or_else(|| panic!("{what}\n{log}"));
+        assert!(line.ends_with("call failed"), "{line}");
+    }
+    assert!(log.contains("] answered true done\n"), "{log}");
+}

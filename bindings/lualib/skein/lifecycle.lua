@@ -147,4 +147,15 @@ function lifecycle.exit()
     coroutine.yield "QUIT"
 end
 
+--- A service that is killed runs no code of its own any more, but its state is closed while its sends still work: whoever waits
+--- for an answer is told then. (skynet leaves them waiting.)
+lifecycle.at_close = setmetatable({}, {
+    __gc = function()
+        answer_all_with_errors()
+        for reply in pairs(state.closures) do
+            reply(false)
+        end
+    end,
+})
+
 return lifecycle
