@@ -14,14 +14,17 @@ static lua_Alloc skein_counted = NULL;  /* marks states that have a flag */
 
 LUA_API int *skein_interrupts (void) { return &skein_pending; }
 
-static int skein_asked (lua_State *L) {
+/* out of line: the interpreter keeps its registers */
+#define skein_cold  __attribute__((noinline, cold))
+
+static skein_cold int skein_asked (lua_State *L) {
   const global_State *g = G(L);
   return g->frealloc == skein_counted && g->ud != NULL &&
          __atomic_load_n((int *)g->ud, __ATOMIC_RELAXED) == 1;
 }
 
 /* answers the request, if there is one: one break for each */
-static int skein_take (lua_State *L) {
+static skein_cold int skein_take (lua_State *L) {
   int asked = 1;
   if (!skein_asked(L) ||
       !__atomic_compare_exchange_n((int *)G(L)->ud, &asked, 0, 0,
@@ -34,9 +37,12 @@ static int skein_take (lua_State *L) {
 #define skein_look()  \
   l_unlikely(__atomic_load_n(&skein_pending, __ATOMIC_RELAXED) != 0)
 
+static skein_cold void skein_arm (lua_State *L) {
+  if (skein_asked(L)) L->ci->u.l.trap = 1;
+}
+
 /* at a jump: make the next fetch of an instruction look for hooks */
-#define skein_poll(L,ci)  \
-  (skein_look() && skein_asked(L) ? (void)((ci)->u.l.trap = 1) : (void)0)
+#define skein_poll(L)  (skein_look() ? skein_arm(L) : (void)0)
 
 /* at that fetch: as for a hook, save the position and correct the top, raise */
 static int skein_traceexec (lua_State *L, const Instruction *pc) {

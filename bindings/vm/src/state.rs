@@ -73,7 +73,7 @@ impl Memory {
         // SAFETY: promised by the caller.
         let found = unsafe { ffi::lua_getallocf(state, &mut memory) };
         // SAFETY: whoever has our allocator was made by `State::new`, whose `Memory` outlives the state (M3).
-        ptr::fn_addr_eq(found, allocate as lua_Alloc).then(|| unsafe { &*memory.cast::<Self>() })
+        ptr::fn_addr_eq(found, ALLOCATE).then(|| unsafe { &*memory.cast::<Self>() })
     }
 
     /// Bytes the state has allocated. Lua's own count leaves out what long strings hold.
@@ -135,6 +135,9 @@ fn pending() -> &'static AtomicI32 {
     unsafe { AtomicI32::from_ptr(skein_interrupts()) }
 }
 
+/// [`allocate`], at one address: states are known by it.
+static ALLOCATE: lua_Alloc = allocate;
+
 /// The machine's allocator.
 ///
 /// # Safety
@@ -192,7 +195,7 @@ impl State {
     /// An empty state: no libraries, the collector running. `None` if there is no memory for it.
     pub fn new(memory: Arc<Memory>) -> Option<Self> {
         // SAFETY: `allocate` fits the machine's contract; `memory` lives until the state is closed (M3).
-        let main = unsafe { skein_newstate(allocate, Arc::as_ptr(&memory).cast_mut().cast()) };
+        let main = unsafe { skein_newstate(ALLOCATE, Arc::as_ptr(&memory).cast_mut().cast()) };
         Some(Self { main: NonNull::new(main)?, memory })
     }
 
