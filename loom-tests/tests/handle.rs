@@ -1,6 +1,9 @@
 //! The handle table: who found a service under a pin may use it, while others retire it, free it, and grow the table.
 //!
-//! Broken by hand, one at a time, and caught: see the list at the end of this file.
+//! Broken by hand, one at a time, and caught:
+//! * `forget` drops at once; `grow` frees the old slots at once;
+//! * the store in `register`, the load in `find`, the swap in `grow`: Relaxed;
+//! * `retire` looks and clears outside of the lock.
 #![cfg(loom)]
 
 use std::sync::Arc;

@@ -1,7 +1,12 @@
 //! The mailbox: every message is received once, by one holder at a time, in its sender's order; none is left behind, wherever
 //! a sender stops; a retired mailbox gives each one back.
 //!
-//! Broken by hand, one at a time, and caught: see the list at the end of this file.
+//! Broken by hand, one at a time, and caught:
+//! * the `fetch_add` of `push`: without Release; without Acquire; that of `close`: Relaxed;
+//! * `seen`: Acquire → Relaxed;
+//! * `let_go` and `die`: Release → Relaxed; a plain store instead of the comparison;
+//! * `let_go` without the second pop; `die` with its look at the state after the drain;
+//! * the swap of the tail, the store of the link: Relaxed.
 #![cfg(loom)]
 
 use std::ptr::NonNull;

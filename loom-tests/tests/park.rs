@@ -1,6 +1,12 @@
 //! Sleep and wake: no item stays in the queue while every worker sleeps.
 //!
-//! Broken by hand, one at a time, and caught: see the list at the end of this file.
+//! Broken by hand, one at a time, and caught:
+//! * no fence in `wake_one`, in `prepare`, in `found`;
+//! * no second look before a sleep;
+//! * a searcher that finds an item wakes nobody; one that sleeps stays counted as a searcher;
+//! * `cancel` leaves the token it was paid.
+//!
+//! A waker that leaves the sleeper counted is not caught, and need not be: it costs a wake-up too many, never one too few.
 #![cfg(loom)]
 
 use loom::{

@@ -46,6 +46,12 @@ use crate::{
     },
 };
 
+/// What a thread of a node does.
+type ThreadMain = Box<dyn FnOnce(&Arc<Node>) + Send>;
+
+/// Stack of a thread: what C code in a service expects of one, and only reserved.
+const STACK: usize = 8 << 20;
+
 /// One node. Services hold it, so it lives until the last of them is gone.
 pub struct Node {
     settings: Settings,
@@ -136,6 +142,9 @@ impl Node {
     /// # Errors
     /// One of the two did not start (the log has been written by then), or a thread could not be made.
     pub fn start(self: &Arc<Self>) -> Result<(), StartError> {
+        // Before anything takes time: a hangup must not end the process.
+        let signals = Signals::install().map_err(StartError::Signal)?;
+        let _ = self.signals.set(signals);
         self.launch_logger()?;
         self.launch_bootstrap()?;
         self.start_threads()
@@ -178,14 +187,14 @@ impl Node {
 
     fn start_threads(self: &Arc<Self>) -> Result<(), StartError> {
         let mut threads = self.threads.lock().unwrap_or_else(|it| it.into_inner());
-        let mut spawn = |name: String, run: Box<dyn FnOnce(&Arc<Self>) + Send>| {
+        let mut spawn = |name: String, run: ThreadMain| {
             let node = Arc::clone(self);
-            let thread = Builder::new().name(name).spawn(move || run(&node));
+            let thread = Builder::new().name(name).stack_size(STACK).spawn(move || run(&node));
             thread.map(|it| threads.push(it)).map_err(StartError::Thread)
         };
-        let signals = Signals::install().map_err(StartError::Signal)?;
-        let signals = self.signals.get_or_init(|| signals).clone();
-        spawn("skein-signal".to_owned(), Box::new(move |node| signals.run(node)))?;
+        if let Some(signals) = self.signals.get().cloned() {
+            spawn("skein-signal".to_owned(), Box::new(move |node| signals.run(node)))?;
+        }
         spawn("skein-monitor".to_owned(), Box::new(monitor::run))?;
         spawn("skein-timer".to_owned(), Box::new(timer::run))?;
         for index in 0..self.watches.len() {

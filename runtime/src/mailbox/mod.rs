@@ -7,8 +7,11 @@
 //! ```
 //!
 //! # Push, any thread
-//! 1. swap `tail` with the message; 2. store the link of the old tail; 3. one read-modify-write on [`State`], whose
-//! outcome says what the sender does next. A sender may be stopped anywhere in between.
+//! 1. Swap `tail` with the message.
+//! 2. Store the link of the old tail.
+//! 3. One read-modify-write on [`State`], whose outcome says what the sender does next.
+//!
+//! A sender may be stopped anywhere in between.
 //!
 //! # Pop, the holder only
 //! Who was told [`Pushed::Schedule`] holds the mailbox, until [`Held::let_go`] gives it back; the hold travels through the

@@ -1,8 +1,9 @@
 //! The end of a service: out of reach at once, gone when its last holder lets go.
 //!
-//! 1. `retire`: the handle and the names vanish; sends fail from now on. 2. The mailbox is closed: whoever holds it, or the
-//! next worker, sees that after the running message. 3. The last turn: `release`, the instance is dropped, every queued
-//! request goes back as an error, the context is freed after a grace period.
+//! 1. `retire`: the handle and the names vanish; sends fail from now on.
+//! 2. The mailbox is closed: whoever holds it, or the next worker, sees that after the running message.
+//! 3. The last turn: `release`, the instance is dropped, every queued request goes back as an error, the context is freed
+//!    after a grace period.
 //!
 //! # From skynet
 //! skynet_handle_retire → [`Node::retire`]; delete_context, skynet_mq_release and drop_message → `turn::end`. Differs: a

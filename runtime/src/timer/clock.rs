@@ -2,6 +2,10 @@
 //!
 //! skynet's clock counts hundredths of a second since the process started, and begins at the hundredths that the wall clock
 //! showed then: so `starttime + now / 100` is the wall clock, until somebody sets that.
+//!
+//! # From skynet
+//! skynet_timer.c: systime, gettime, skynet_now → [`Clock`]. The clock is read when it is asked, never advanced by polling,
+//! so there is no `time diff error`.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

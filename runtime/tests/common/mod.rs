@@ -157,12 +157,13 @@ pub(crate) fn once(node: &Arc<Node>, name: &str, service: impl Service + 'static
     node.register(name, Arc::new(factory));
 }
 
+type Release = Box<dyn FnOnce(&Context) + Send>;
 type Dispatch = Box<dyn FnMut(&Context, Message) + Send>;
 
 /// A service of closures.
 pub(crate) struct Closure {
     pub(crate) dispatch: Dispatch,
-    pub(crate) release: Option<Box<dyn FnOnce(&Context) + Send>>,
+    pub(crate) release: Option<Release>,
 }
 
 impl Service for Closure {
