@@ -159,7 +159,6 @@ fn a_writer_takes_all_that_fits_a_payload() {
     let arena = arena();
     let mut writer = arena.writer(0).unwrap();
     assert!(writer.is_empty());
-    let before = arena.stats();
     for number in 0..10_000_u32 {
         writer.put_u32_le(number).unwrap();
     }
@@ -178,10 +177,6 @@ fn a_writer_takes_all_that_fits_a_payload() {
     let block = writer.finish();
     assert_eq!((block.len(), behind(&block)), (len, 0));
     assert_eq!((block[0], &block[4..8], &block[len - 7..]), (9, &[1, 0, 0, 0][..], &b"textspa"[..]));
-    // What a writer moves is counted, and not as copied in.
-    let after = arena.stats();
-    assert!(after.moved > before.moved);
-    assert_eq!(after.copied_in, before.copied_in);
 }
 
 #[test]
