@@ -20,3 +20,8 @@ pub use block::{Block, BlockWriter, Envelope, Header, Kind, Left, MAX_PAYLOAD, P
 pub use error::Error;
 pub use scratch::Scratch;
 pub use stats::{ClassStats, Stats, count_copied_in, count_copied_out};
+
+/// The example in docs/epochs.md.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/epochs.md")]
+struct EpochsExample;

@@ -45,7 +45,7 @@ fn reserved_addresses_without_a_page_or_a_heap_are_not_found() {
     let heap = range::heap_of(block.as_ptr()).unwrap();
     let (base, whole) = (range::heap_base(heap), 1 << range::HEAP_BITS);
     let committed = arena.stats().committed_bytes as usize;
-    for at in (base + committed..base + whole).step_by(whole / 1000 & !15) {
+    for at in (base + committed..base + whole).step_by((whole / 1000) & !15) {
         assert!(!found(at) && !found(at + 32) && !found(at + 48));
     }
     for heap in 200..260 {

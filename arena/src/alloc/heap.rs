@@ -370,16 +370,16 @@ impl Heap {
 
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        for class in 0..CLASSES {
+        for (class, &block) in BLOCK.iter().enumerate() {
             // Under both locks, so that no block is on its way from one to the other.
             let (threads, guard) = (lock(&self.threads), self.class(class));
             let kept: u64 = threads.iter().map(|it| u64::from(it.len(class))).sum();
             let (spans, live) = (u64::from(guard.spans()), guard.out().saturating_sub(kept));
             if spans > 0 {
-                stats.classes.push(ClassStats { block: BLOCK[class] as usize, live, spans });
+                stats.classes.push(ClassStats { block: block as usize, live, spans });
             }
             stats.live_blocks += live;
-            stats.live_bytes += live * u64::from(BLOCK[class]);
+            stats.live_bytes += live * u64::from(block);
         }
         stats.large_blocks = self.large_blocks.load(Relaxed);
         stats.large_bytes = self.large_pages.load(Relaxed) * PAGE as u64;

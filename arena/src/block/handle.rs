@@ -245,8 +245,8 @@ impl Block {
         match self.kind() {
             Kind::Forward => None,
             Kind::Empty => Some(&mut []),
-            // SAFETY: as in `bytes`, and the borrow of the only owner is exclusive.
             Kind::Bytes | Kind::Foreign => {
+                // SAFETY: as in `bytes`, and the borrow of the only owner is exclusive.
                 Some(unsafe { slice::from_raw_parts_mut(body(self.0), self.len()) })
             }
         }
