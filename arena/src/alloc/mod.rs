@@ -14,7 +14,7 @@
 //! * **A1** A block without owners is in exactly one place: a magazine, the free list of its span, or the part of the span that
 //!   has not been carved. Who takes it out owns it.
 //! * **A2** The page table names a span or a large block exactly as long as its pages are not free.
-//! * **A3** Locks are taken in the order class, pages; never two classes; and no foreign code runs under one.
+//! * **A3** Locks are taken in the order threads, class, pages; never two classes; and no foreign code runs under one.
 //! * **A4** A block's generation differs from all that its address had before (modulo 2³² lives): pages that become free
 //!   leave the highest generation of their blocks in `Heap::newest`, and headers begin where it stands.
 //!
