@@ -14,7 +14,7 @@
 //! [`ServiceState::deliver`].
 
 use std::cell::{Cell, RefCell};
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 
@@ -35,6 +35,8 @@ pub struct ServiceState {
     pub(crate) arena: Arena,
     pub(crate) hand: Hand,
     callback: Cell<Callback>,
+    /// Where the machine has the string `__pairs`.
+    pub(crate) pairs: Cell<*const c_void>,
     /// How large the next packed message will probably be.
     hint: Cell<usize>,
     /// What a function is about to push: pushing may raise, and must not jump over the owner.
@@ -75,6 +77,7 @@ impl ServiceState {
             arena,
             hand: Hand::new(),
             callback: Cell::new(callback),
+            pairs: Cell::new(ptr::null()),
             hint: Cell::new(LEAST_HINT),
             kept: RefCell::default(),
         })
@@ -203,7 +206,11 @@ impl ServiceState {
         let mut out = Out::new(self.arena, self.hint.get())?;
         let mut pointers = Vec::new();
         // SAFETY: by the caller's promise.
-        unsafe { pack::pack(state, first, last, &mut out, &mut pointers, &|it| self.hand.is_own(it))? };
+        unsafe {
+            pack::pack(state, first, last, self.pairs.get(), &mut out, &mut pointers, &|it| {
+                self.hand.is_own(it)
+            })?
+        };
         let len = out.len();
         self.learn(len);
         self.count_in(len);
@@ -238,7 +245,7 @@ impl ServiceState {
     ) -> Result<Block, pack::Refused> {
         let mut out = Out::new(self.arena, self.hint.get())?;
         // SAFETY: by the caller's promise.
-        unsafe { pack::pack(state, first, last, &mut out, &mut Vec::new(), &|_| false)? };
+        unsafe { pack::pack(state, first, last, self.pairs.get(), &mut out, &mut Vec::new(), &|_| false)? };
         self.learn(out.len());
         Ok(out.into_writer().finish())
     }

@@ -107,6 +107,27 @@ fn packs_and_unpacks_as_skynet_does() {
 }
 
 #[test]
+fn beside_a_table_with_pairs_values_pack_to_the_same_bytes() {
+    let probe = Probe::new();
+    probe.eval::<()>("odd = setmetatable({}, {__pairs = function() return function() end end})");
+    for case in golden("pack") {
+        let lua = case["lua"].as_str().unwrap();
+        for chunk in ["return packstring(odd, ", "return packstring("] {
+            let mut text = chunk.as_bytes().to_vec();
+            text.extend(source(if lua.is_empty() { "nil" } else { lua }));
+            text.extend(b"\n)");
+            let packed: skein_vm::mlua::LuaString = probe.eval(text);
+            probe.globals.set(if chunk.contains("odd") { "careful" } else { "plain" }, packed).unwrap();
+        }
+        if case.get("any_order").is_none() {
+            assert!(probe.eval::<bool>("return careful == '\\6\\0' .. plain"), "{lua}");
+        } else {
+            assert!(probe.eval::<bool>("return #careful == #plain + 2"), "{lua}");
+        }
+    }
+}
+
+#[test]
 fn tables_nest_as_deep_as_in_skynet() {
     let probe = Probe::new();
     for case in golden("depth") {

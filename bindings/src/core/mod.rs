@@ -11,7 +11,7 @@
 use std::ffi::c_int;
 
 use crate::raw::{ffi, lua_State};
-use crate::seri::pack;
+use crate::seri::careful;
 use crate::state::{CONTEXT_KEY, ServiceState};
 
 mod callback;
@@ -56,7 +56,7 @@ pub unsafe extern "C-unwind" fn open_core(state: *mut lua_State) -> c_int {
         if service.is_null() {
             return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
         }
-        pack::open(state);
+        (*service).pairs.set(careful::open(state));
         ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);
         for (name, function) in FUNCTIONS {
             ffi::lua_pushlightuserdata(state, service.cast_mut().cast());

@@ -15,8 +15,8 @@
 //!
 //! # Invariants
 //! * **S1** Packing writes straight into the block that will travel. No Lua call that could raise is made while the
-//!   block is being written: what may raise (`__pairs`, and `next` after it) runs protected, so a destructor is never
-//!   jumped over.
+//!   block is being written, so a destructor is never jumped over: values are read in place ([`pack`]), and what may raise
+//!   (`__pairs`, and `next` after it) runs protected ([`careful`]).
 //! * **S2** Unpacking looks twice. The first pass reads every byte, calls nothing, and proves the stream whole; the second
 //!   builds values and trusts it. A broken stream therefore leaves nothing behind.
 //! * **S3** A pointer in the sender's hand that is packed belongs to the message from then on ([`carrier`]).
@@ -25,10 +25,12 @@
 //! lua-seri.c: luaseri_pack → [`pack::pack`], luaseri_unpack → [`unpack::Plan`], write_block → `BlockWriter` (no chain of
 //! buffers, no copy at the end).
 
+pub(crate) mod careful;
 pub(crate) mod carrier;
 pub(crate) mod out;
 pub(crate) mod pack;
 pub(crate) mod unpack;
+mod write;
 
 const NIL: u8 = 0;
 const BOOLEAN: u8 = 1;

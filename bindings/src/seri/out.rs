@@ -89,6 +89,14 @@ impl Out {
         Ok(())
     }
 
+    /// Forgets what was written.
+    pub(crate) fn clear(&mut self) {
+        self.sync();
+        self.writer.truncate(0);
+        let spare = self.writer.spare_mut().as_mut_ptr_range();
+        (self.synced, self.at, self.end) = (spare.start, spare.start, spare.end);
+    }
+
     /// Bytes written so far.
     #[inline]
     pub(crate) fn len(&self) -> usize {

@@ -18,6 +18,7 @@ mod hooks;
 pub mod seed;
 pub mod shared;
 pub mod state;
+pub mod walk;
 
 pub use mlua;
 pub use mlua_sys as ffi;
