@@ -7,7 +7,9 @@ use std::io;
 #[non_exhaustive]
 pub enum Error {
     /// No room, and the arena is at its limit. Drop blocks, or raise `arena_limit`.
-    #[error("no room for {size} bytes in an arena limited to {limit}: raise arena_limit, or send less at once")]
+    #[error(
+        "no room for {size} bytes in an arena limited to {limit}: raise arena_limit, or send less at once"
+    )]
     Full {
         /// Payload bytes asked for.
         size: usize,

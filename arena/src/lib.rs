@@ -1,4 +1,16 @@
 //! Payload blocks in mapped memory: who may use which bytes, until when.
+//!
+//! An [`Arena`] is a heap at a fixed address. From it come [`Block`]s: a header, a payload, and a count of owners. A block has
+//! one owner and may be written; shared, it becomes a [`Payload`], which many own and all only read, and which turns into
+//! [`bytes::Bytes`] without a copy. The header also carries a message's [`Envelope`] and the link of the queue it waits in,
+//! so that sending a block allocates nothing.
+//!
+//! * [`block`]: the header's protocol, and owners as types. A block that grows: [`BlockWriter`].
+//! * [`range`]: the addresses, and whether one of them is ours. [`Arena::find`]: whether it is a live block.
+//! * [`epoch`]: when to free what is read without owning it. [`scratch`]: memory for one dispatch.
+//! * [`sync`]: the door through which all crates take atomics, cells and locks, so that loom can watch them.
+//!
+//! docs/arena-layout.md has the layout, docs/epochs.md the reclamation.
 
 pub mod block;
 pub mod epoch;

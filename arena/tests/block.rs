@@ -166,7 +166,7 @@ fn a_writer_takes_all_that_fits_a_payload() {
     writer.put_u16_le(0x0302).unwrap();
     writer.put_u64_le(u64::MAX).unwrap();
     writer.put_f64_le(0.5).unwrap();
-    write!(writer, "{}", "text").unwrap();
+    writer.write_all(b"text").unwrap();
     writer.written_mut()[0] = 9;
     writer.try_reserve(5).unwrap();
     writer.spare_mut()[..5].copy_from_slice(b"spare");

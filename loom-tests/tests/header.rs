@@ -118,7 +118,7 @@ fn who_is_left_alone_may_write() {
                 unsafe { shared.header.release() }
             }
         });
-        // loom runs a load before or after another thread's addition only if it is made to switch in between.
+        // loom remembers the last access only, and would not try the load after the other thread's subtraction by itself.
         for _ in 0..2 {
             if shared.header.is_sole() {
                 // SAFETY: the only owner writes (H3).

@@ -21,6 +21,8 @@
 //! # Under loom
 //! There is no mapping: [`boxed`] takes blocks from the system allocator, and the protocols above do not notice.
 
+#[cfg(not(loom))]
+mod address;
 #[cfg(loom)]
 mod boxed;
 #[cfg(not(loom))]
@@ -37,4 +39,7 @@ mod span;
 #[cfg(loom)]
 pub(crate) use boxed::{Heap, find, free, room, shrink};
 #[cfg(not(loom))]
-pub(crate) use heap::{Heap, find, free, room, shrink};
+pub(crate) use {
+    address::{find, free, room, shrink},
+    heap::Heap,
+};

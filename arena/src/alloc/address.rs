@@ -1,0 +1,123 @@
+//! From an address to what is there: a block comes back, gets shorter, or is looked for.
+//!
+//! A block carries no reference to its heap; the heap of an address is a shift ([`range::heap_of`]), and what lies at it is in
+//! the tables of that heap.
+
+use std::ptr::NonNull;
+
+use super::{
+    class::{BLOCK, CLASSES},
+    heap::Heap,
+    magazine,
+};
+use crate::{
+    block::Header,
+    layout::{Entry, PAGE},
+    range,
+    sync::atomic::Ordering::*,
+};
+
+/// The heap that a block of ours belongs to.
+#[inline]
+fn heap_of(header: NonNull<Header>) -> &'static Heap {
+    let index = range::heap_of(header.as_ptr().cast()).expect("a block lies in the range");
+    Heap::of(index).expect("a block lies in an open heap")
+}
+
+/// Takes a block back.
+///
+/// # Safety
+/// Nobody owns the block any more, and the caller was told so (H2).
+#[inline]
+pub(crate) unsafe fn free(header: NonNull<Header>) {
+    // SAFETY: nobody but us uses the block.
+    let class = usize::from(unsafe { header.as_ref() }.class());
+    if class >= CLASSES {
+        // SAFETY: passed on.
+        return unsafe { free_large(header) };
+    }
+    if cfg!(debug_assertions) {
+        // SAFETY: the block is ours, and as long as its class says.
+        unsafe { header.add(1).cast::<u8>().write_bytes(0xdf, BLOCK[class] as usize - Header::SIZE) };
+    }
+    let number = header.addr().get() >> range::HEAP_BITS;
+    // SAFETY: the block is of this class and heap, and nowhere else.
+    unsafe {
+        if !magazine::put(number, class, header) {
+            magazine::spill(heap_of(header), class, header);
+        }
+    }
+}
+
+#[cold]
+unsafe fn free_large(header: NonNull<Header>) {
+    // SAFETY: nobody owns the block.
+    unsafe {
+        assert_eq!(header.as_ref().class(), Header::LARGE, "a block that is of no class was freed");
+        if cfg!(debug_assertions) {
+            header.add(1).cast::<u8>().write_bytes(0xdf, PAGE - Header::SIZE);
+        }
+        heap_of(header).cut_large(header, 0);
+    }
+}
+
+/// Gives back the pages of a large block that a payload of `size` bytes does not need.
+///
+/// # Safety
+/// The caller is the sole owner, and the payload is no longer than `size`.
+#[inline]
+pub(crate) unsafe fn shrink(header: NonNull<Header>, size: usize) {
+    // SAFETY: the caller is the sole owner.
+    unsafe {
+        if header.as_ref().class() == Header::LARGE {
+            heap_of(header).cut_large(header, (Header::SIZE + size + 1).div_ceil(PAGE));
+        }
+    }
+}
+
+/// The longest payload that the block has room for.
+///
+/// # Safety
+/// The caller is an owner of a block of an arena.
+pub(crate) unsafe fn room(header: NonNull<Header>) -> usize {
+    // SAFETY: the caller is an owner.
+    let class = usize::from(unsafe { header.as_ref() }.class());
+    let bytes = match BLOCK.get(class) {
+        Some(&bytes) => bytes as usize,
+        None => {
+            let heap = heap_of(header);
+            match heap.tables().entry(heap.page_of(header.as_ptr())) {
+                Entry::Large(pages) => pages as usize * PAGE,
+                other => panic!("a large block lies in pages that are {other:?} (A2)"),
+            }
+        }
+    };
+    (bytes - Header::SIZE - 1).min(crate::MAX_PAYLOAD)
+}
+
+/// The header whose payload would begin at `ptr`, if a block of some heap begins there. Whether that block has owners is
+/// another question.
+///
+/// Only tables are read, so `ptr` may be anything. Blocks come and go meanwhile; their memory stays mapped.
+pub(crate) fn find(ptr: *const u8) -> Option<NonNull<Header>> {
+    let heap = Heap::of(range::heap_of(ptr)?)?;
+    let offset = (ptr.addr() - heap.base.addr()).checked_sub(Header::SIZE)?;
+    let page = offset / PAGE;
+    // Acquire pairs with the Release in `take_pages`.
+    if offset % align_of::<Header>() != 0 || page >= heap.committed.load(Acquire) {
+        return None;
+    }
+    let starts = match heap.tables().entry(page) {
+        Entry::Nothing => false,
+        Entry::Large(_) => offset % PAGE == 0,
+        Entry::Span(number) => {
+            let span = heap.tables().span(number);
+            let carved = span.carved.load(Acquire) as usize;
+            let block = *BLOCK.get(span.class.load(Relaxed) as usize)? as usize;
+            let inside = offset.checked_sub(span.first.load(Relaxed) as usize * PAGE)?;
+            inside % block == 0 && inside / block < carved
+        }
+    };
+    // SAFETY: the offset lies inside of the heap.
+    starts.then(|| unsafe { NonNull::new_unchecked(heap.at(offset).cast()) })
+}
