@@ -85,16 +85,34 @@ end
 
 -------------------------------------------------------------------------------------------------------------------------- exit
 
---- Sends an error to everybody who still waits for an answer of ours, whatever became of the request.
-local function answer_all_with_errors()
+--- Sends an error to everybody who still waits for an answer of a task of ours.
+local function fail_requests()
     for task, session in pairs(state.session_of) do
         state.session_of[task] = nil
         if session ~= 0 then core_send(state.source_of[task], PTYPE_ERROR, session, "") end
+    end
+end
+
+--- The same for answers that were put aside, and for those that were forgotten.
+local function fail_closures()
+    for reply in pairs(state.closures) do
+        reply(false)
     end
     if state.forgotten then
         state.forgotten:each(function(source, session) core_send(source, PTYPE_ERROR, session, "") end)
     end
 end
+
+--- A killed service runs no code of its own. But its state is closed while it can still send, and so those who wait for it hear of
+--- its end, where skynet leaves them waiting. When even the launcher is gone the whole node goes down, and nobody needs to know.
+state.last_words = setmetatable({}, {
+    __gc = function()
+        if core.addresscommand("QUERY", ".launcher") then
+            fail_requests()
+            fail_closures()
+        end
+    end,
+})
 
 --- Closes all suspended tasks but ours; their to-be-closed variables run.
 local function close_tasks(current)
@@ -136,11 +154,9 @@ function lifecycle.exit()
     state.leaving = true
     dispatcher.drop_forks()
     calls.send(".launcher", "lua", "REMOVE", core.addresscommand "REG", false)
-    answer_all_with_errors()
+    fail_requests()
     close_tasks(state.running)
-    for reply in pairs(state.closures) do
-        reply(false)
-    end
+    fail_closures()
     notify_peers()
     core.callback(refuse)
     core.command "EXIT"

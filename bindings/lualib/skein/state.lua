@@ -29,6 +29,7 @@
 ---@field collectors table<skein.Task, table>  requests of a `select` whose answer is still to come
 ---@field tags table<skein.Task, string|false>  trace tag of a task; false when its class is never traced
 ---@field incoming_tag table<integer, string>  source → tag that its next request carries
+---@field last_words table  its finaliser answers what is open when the service is killed
 ---@field proto table<string|integer, table>  message classes, by name and by number
 ---@field forgotten skein.Forgotten?  requests nobody answered; there from the first of them on
 local state = {

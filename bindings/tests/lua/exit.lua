@@ -96,13 +96,26 @@ else
         skynet.sleep(2)
         check.eq("kill runs nothing", #notes, 0)
         check.eq("monitor heard of the kill", skynet.call(monitor, "lua", mortal), 1)
-        if hanging then
+        if check.skein then
+            check.eq("C9: the caller hears of the kill", hanging, false)
+        else
             skynet.term(mortal)
             skynet.yield()
         end
         check.eq("term", hanging, false)
         check.eq("task ended", coroutine.status(task), "suspended")
         check.eq("launcher forgot", skynet.call(".launcher", "lua", "LIST")[skynet.address(mortal)], nil)
+        if check.skein then
+            -- Answers that were put aside, and a link.
+            mortal = skynet.newservice("exit", "mortal", skynet.self())
+            local ended = {}
+            skynet.fork(function() ended.keep = pcall(skynet.call, mortal, "lua", "keep") end)
+            skynet.fork(function() ended.link = pcall(skynet.call, mortal, "debug", "LINK") end)
+            skynet.sleep(1)
+            skynet.kill(mortal)
+            skynet.sleep(2)
+            check.values("kill with answers put aside", table.pack(ended.keep, ended.link), false, false)
+        end
         -- A call made by name is failed by that name only.
         local result
         skynet.name("EXIT_SERVER", server)
