@@ -101,7 +101,7 @@ function command.LAUNCH(_, ...) return launch(resolve(...)) end
 
 function command.QUERY(_, name, sub) return query(key_of(name, sub)) end
 
---- Keys of services still to settle come first with their text.
+--- Who launches it, who waits for it, and where they are in their code.
 local function describe_pending(entry)
     local lines = {}
     local function add(line) lines[#lines + 1] = tostring(line) end
@@ -171,22 +171,32 @@ local function serve_network()
     skynet.register "SERVICE"
 end
 
---- A node that asks the keeper.
+--- What the keeper answers.
+---@async
+local function ask_keeper(what, ...)
+    local handle, err = skynet.call("SERVICE", "lua", what, ...)
+    if not handle then error(err, 0) end
+    return handle
+end
+
+--- A node that asks the keeper, and remembers what it said.
 ---@async
 local function serve_node()
-    local function ask(what)
-        return function(_, name, ...)
-            local function call(...) return skynet.call("SERVICE", "lua", what, ...) end
-            local global = "@" .. name
-            return launch(key_of(global, ...), function(...)
-                local handle, err = call(global, ...)
-                if not handle then error(err, 0) end
-                return handle
-            end, ...)
-        end
+    function command.GLAUNCH(_, name, ...)
+        local global = "@" .. name
+        return launch(key_of(global, ...), ask_keeper, "LAUNCH", global, ...)
     end
-    command.GLAUNCH = ask "LAUNCH"
-    command.GQUERY = ask "QUERY"
+
+    function command.GQUERY(_, name, sub)
+        local global = "@" .. name
+        local key = key_of(global, sub)
+        if services[key] ~= nil and type(services[key]) ~= "table" then return settled(services[key]) end
+        -- Not noted as under way here: a launch of this node must not wait for it.
+        local handle = ask_keeper("QUERY", global, sub)
+        if services[key] == nil then services[key] = handle end
+        return handle
+    end
+
     skynet.call("SERVICE", "lua", "REPORT", skynet.self())
 end
 

@@ -121,6 +121,23 @@ else
         local none_, err = skynet.call(".service", "lua", "NOSUCH")
         check.eq("service_mgr unknown", none_, nil)
         check.eq("service_mgr unknown", err, "Invalid command NOSUCH")
+        -- A query waits for somebody's launch.
+        local queried, missed
+        skynet.fork(function() queried = skynet.queryservice "queried_unique" end)
+        skynet.fork(function() missed = select(2, pcall(skynet.queryservice, "missing_unique")) end)
+        skynet.sleep(2)
+        check.eq("query waits", queried, nil)
+        check.contains(
+            "query in progress",
+            skynet.call(".service", "lua", "LIST").queried_unique,
+            "Querying:"
+        )
+        local launched = skynet.uniqueservice "queried_unique"
+        pcall(skynet.uniqueservice, "missing_unique")
+        skynet.sleep(1)
+        check.eq("query", queried, launched)
+        check.contains("query fails", missed, "call failed")
+        check.eq("query again", skynet.queryservice "queried_unique", launched)
         -- A unique service that leaves during its start: nobody gets a handle, the next one tries again.
         check.raises("unique exit", "assertion failed!", skynet.uniqueservice, "leaving_unique")
         check.raises("unique exit again", "assertion failed!", skynet.uniqueservice, "leaving_unique")

@@ -1,0 +1,2 @@
+-- A unique service that somebody waits for.
+require("skynet").start(function() end)
