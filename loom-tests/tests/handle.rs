@@ -64,7 +64,7 @@ fn retire(table: &Table, handle: Handle) -> bool {
     let guard = epoch::pin();
     let Some(service) = table.retire(handle, &guard) else { return false };
     // SAFETY: retired here, once.
-    unsafe { table.forget(service, &guard) };
+    unsafe { table.forget(service.as_ptr(), &guard) };
     drop(guard);
     // Towards the end of the grace period, as far as the others' pins allow.
     for _ in 0..3 {

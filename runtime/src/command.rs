@@ -7,7 +7,7 @@
 //! skynet_server.c: the cmd_* functions → one function each; cmd_funcs → `run`. Differs: a missing parameter is never a
 //! crash; SETENV of an existing key is ignored.
 
-use skein_arena::{epoch, sync::atomic::Ordering::Relaxed};
+use skein_arena::sync::atomic::Ordering::Relaxed;
 
 use crate::{Handle, MessageType, config::parse_integer, service::ServiceContext};
 
@@ -183,7 +183,7 @@ fn handle_in(ctx: &ServiceContext, param: &[u8]) -> Handle {
 }
 
 fn with<R>(ctx: &ServiceContext, handle: Handle, look: impl FnOnce(&ServiceContext) -> R) -> Option<R> {
-    ctx.node().handles.find(handle, &epoch::pin()).map(look)
+    ctx.node().with_service(handle, look)
 }
 
 fn complain(ctx: &ServiceContext, before: &str, what: &[u8], after: &str) {

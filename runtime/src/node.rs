@@ -256,7 +256,7 @@ impl Node {
         // SAFETY: the message is ours, and the pin keeps the mailbox (T1).
         match unsafe { ctx.mailbox.push(message.into_block().into_raw()) } {
             // SAFETY: the hold is ours to pass on, and the table's count lasts until the last turn (C2).
-            Pushed::Schedule => self.run_queue.push(unsafe { Scheduled::new(ctx) }),
+            Pushed::Schedule => self.run_queue.push(unsafe { Scheduled::new(ctx.as_ptr()) }),
             Pushed::Queued => {}
             Pushed::Retired => {
                 // SAFETY: by this outcome the hold is ours.
@@ -327,7 +327,7 @@ impl Node {
 
     /// Looks at a service, if it exists.
     pub fn with_service<R>(&self, handle: Handle, look: impl FnOnce(&ServiceContext) -> R) -> Option<R> {
-        self.handles.find(handle, &epoch::pin()).map(look)
+        self.handles.find(handle, &epoch::pin()).map(|it| look(&it))
     }
 
     /// Everything that is counted.

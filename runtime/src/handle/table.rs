@@ -15,6 +15,7 @@
 //! # From skynet
 //! skynet_handle.c: handle_storage → [`HandleTable`]; its reader-writer lock → the epoch; skynet_handle_grab's count → T1.
 
+use core::{marker::PhantomData, ops::Deref};
 use std::sync::Arc;
 
 use skein_arena::{
@@ -54,6 +55,25 @@ struct Writer {
     live: usize,
 }
 
+/// An entry that was found under a pin.
+pub struct Found<'g, T>(*const T, PhantomData<&'g Guard>);
+
+impl<T> Found<'_, T> {
+    /// The pointer that `Arc::into_raw` made, which a reference to the entry would not give back.
+    pub fn as_ptr(&self) -> *const T {
+        self.0
+    }
+}
+
+impl<T> Deref for Found<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: counted while the pin lasts (T1), and we do not outlive it.
+        unsafe { &*self.0 }
+    }
+}
+
 /// All numbers are taken; how many that is.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TableFull(pub u32);
@@ -79,14 +99,15 @@ impl<T: Entry + Send + Sync + 'static> HandleTable<T> {
     }
 
     /// Finds the entry of a handle.
-    pub fn find<'g>(&self, handle: Handle, guard: &'g Guard) -> Option<&'g T> {
+    #[inline]
+    pub fn find<'g>(&self, handle: Handle, guard: &'g Guard) -> Option<Found<'g, T>> {
         // Acquire pairs with the Release in `grow`: the slots are filled.
         // SAFETY: never null, and old slots outlive every pin from before their retirement.
         let slots = unsafe { self.slots.load(Ordering::Acquire, guard).deref() };
         // Acquire pairs with the Release in `register`: the entry is complete.
         let entry = slots.slot(handle.local()).load(Ordering::Acquire);
-        // SAFETY: null, or counted while we are pinned (T1).
-        unsafe { entry.as_ref() }.filter(|it| it.handle() == handle)
+        let found = (!entry.is_null()).then_some(Found(entry.cast_const(), PhantomData))?;
+        (found.handle() == handle).then_some(found)
     }
 
     /// Takes the next number with a free slot, and puts there what `make` makes of the handle.
@@ -130,7 +151,7 @@ impl<T: Entry + Send + Sync + 'static> HandleTable<T> {
     }
 
     /// Takes an entry out of reach. Its count stays until [`Self::forget`]. `None`: nobody has this handle (any more).
-    pub fn retire<'g>(&self, handle: Handle, guard: &'g Guard) -> Option<&'g T> {
+    pub fn retire<'g>(&self, handle: Handle, guard: &'g Guard) -> Option<Found<'g, T>> {
         let mut writer = self.writer();
         let entry = self.find(handle, guard)?;
         // SAFETY: as in `find`.
@@ -227,7 +248,7 @@ mod tests {
         let guard = epoch::pin();
         let Some(entry) = table.retire(handle, &guard) else { return false };
         // SAFETY: just retired, and only here.
-        unsafe { table.forget(entry, &guard) };
+        unsafe { table.forget(entry.as_ptr(), &guard) };
         true
     }
 

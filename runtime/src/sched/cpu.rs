@@ -5,19 +5,20 @@
 //! asked after all, and what it says less (the thread was preempted) is taken off the message that was running: the longest of
 //! the stretch, as a rule the one that was interrupted.
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// Measured time after which the thread's clock is asked.
 const CORRECT_AFTER: u64 = 200_000;
 
 /// Nanoseconds of the monotonic clock.
 #[inline]
 pub(crate) fn stamp() -> u64 {
-    nanos(ClockId::Monotonic)
+    nanos(libc::CLOCK_MONOTONIC)
 }
 
-fn nanos(clock: ClockId) -> u64 {
-    let now = clock_gettime(clock);
+/// libc's call and not rustix's: that one looks for the vDSO by itself, and crashes under valgrind, which hides it.
+fn nanos(clock: libc::clockid_t) -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a `timespec` to write to; on failure it stays as it is.
+    unsafe { libc::clock_gettime(clock, &mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
@@ -33,7 +34,7 @@ pub(crate) struct CpuMeter {
 impl CpuMeter {
     /// A meter for the calling thread; `enabled` is `profile`.
     pub(crate) fn new(enabled: bool) -> Self {
-        let thread = if enabled { nanos(ClockId::ThreadCPUTime) } else { 0 };
+        let thread = if enabled { nanos(libc::CLOCK_THREAD_CPUTIME_ID) } else { 0 };
         Self { enabled, last: stamp(), measured: 0, thread }
     }
 
@@ -63,7 +64,7 @@ impl CpuMeter {
         }
         self.measured += took;
         if self.measured >= CORRECT_AFTER {
-            let thread = nanos(ClockId::ThreadCPUTime);
+            let thread = nanos(libc::CLOCK_THREAD_CPUTIME_ID);
             took = took.saturating_sub(self.measured.saturating_sub(thread.saturating_sub(self.thread)));
             self.restart(thread);
         }
@@ -74,7 +75,7 @@ impl CpuMeter {
     pub(crate) fn rest(&mut self) {
         if self.enabled {
             // What the thread does between messages is nobody's; asked here so that it is not held against the next one.
-            self.restart(nanos(ClockId::ThreadCPUTime));
+            self.restart(nanos(libc::CLOCK_THREAD_CPUTIME_ID));
         }
     }
 
