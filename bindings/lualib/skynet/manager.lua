@@ -28,7 +28,7 @@ function skynet.abort() core.command "ABORT" end
 
 --- A global name: to be told to the harbor.
 local function register_globally(name, handle)
-    assert(name:sub(1, 1) ~= ":" and #name < NAME_LIMIT and tonumber(name) == nil, name)
+    assert(name:sub(1, 1) ~= ":" and #name < NAME_LIMIT and tonumber(name) == nil)
     skynet.send(".cslave", "lua", "REGISTER", name, handle)
 end
 

@@ -99,7 +99,8 @@ function mqueue.call(address, ...) return results(skynet.call(address, "queue", 
 
 ---@param address integer|string
 ---@param ... any
-function mqueue.send(address, ...) skynet.send(address, "queue", ...) end
+---@return integer|false?  as `skynet.send`
+function mqueue.send(address, ...) return skynet.send(address, "queue", ...) end
 
 --- How many messages wait.
 ---@return integer

@@ -41,10 +41,10 @@ else
         check.eq("N2", skynet.localname ":8", nil)
         check.eq("N2 unknown", skynet.localname ".unknown", nil)
         -- N3
-        check.raises("N3", "", skynet.register, "sixteen_bytes_xx")
-        check.raises("N3", "", skynet.register, "1234")
-        check.raises("N3", "", skynet.register, ":8")
-        check.raises("N3", "", skynet.name, "sixteen_bytes_xx", other)
+        check.raises("N3", "assertion failed!", skynet.register, "sixteen_bytes_xx")
+        check.raises("N3", "assertion failed!", skynet.register, "1234")
+        check.raises("N3", "assertion failed!", skynet.register, ":8")
+        check.raises("N3", "assertion failed!", skynet.name, "sixteen_bytes_xx", other)
         -- N4
         skynet.name("GLOBAL_OTHER", other)
         check.eq("N4", skynet.call("GLOBAL_OTHER", "lua"), other)
