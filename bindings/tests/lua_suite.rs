@@ -90,6 +90,7 @@ scripts! {
     modules_that_initialise = "require";
     parallel_requests = "select";
     services_from_functions = "service";
+    a_storm_of_everything = "storm";
     tasks_and_time = "tasks";
     trace_lines = "trace";
 }
