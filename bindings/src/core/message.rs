@@ -6,7 +6,7 @@ use std::slice;
 use super::service;
 use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise, raise_argument, type_name};
 use crate::seri::pack::Refused;
-use crate::seri::unpack::Plan;
+use crate::seri::unpack;
 use crate::state::ServiceState;
 
 /// `core.pack(...): lightuserdata, integer`, a new block in this service's hand.
@@ -99,7 +99,10 @@ pub(super) unsafe extern "C-unwind" fn unpack(state: *mut lua_State) -> c_int {
         }
         if kind == ffi::LUA_TSTRING {
             let text = bytes(state, 1).unwrap_or_default();
-            return unpack_bytes(state, text);
+            return match unpack::unpack(state, text) {
+                Ok(values) => values,
+                Err(failed) => raise(state, Raise::new(failed)),
+            };
         }
         let size = ffi::luaL_checkinteger(state, 2);
         if size == 0 {
@@ -132,19 +135,14 @@ unsafe fn unpack_block(
     stream: &[u8],
 ) -> c_int {
     let before = service.hand.begin_reading();
-    // SAFETY: the block stays while it is being read (N3). An error in the stream raises before anything is counted; a
-    // memory error leaves the reading open, which the end of the message closes.
+    // SAFETY: the block stays while it is being read (N3). A memory error leaves the reading open, which the end of the message
+    // closes.
     let values = unsafe {
-        let mut plan = Plan::new();
-        if let Err(error) = plan.read(stream) {
-            service.hand.end_reading(before);
-            raise(state, Raise::new(error));
-        }
-        match plan.push(state, stream.as_ptr()) {
-            Some(values) => values,
-            None => {
+        match unpack::unpack(state, stream) {
+            Ok(values) => values,
+            Err(failed) => {
                 service.hand.end_reading(before);
-                raise(state, Raise::new("stack overflow"))
+                raise(state, Raise::new(failed))
             }
         }
     };
@@ -168,22 +166,6 @@ fn claim(service: &ServiceState, address: usize, stream: &[u8]) {
         }
         Ok(())
     });
-}
-
-/// # Safety
-/// `stream` stays where it is, and nothing with a destructor is alive.
-unsafe fn unpack_bytes(state: *mut lua_State, stream: &[u8]) -> c_int {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        let mut plan = Plan::new();
-        if let Err(error) = plan.read(stream) {
-            raise(state, Raise::new(error));
-        }
-        match plan.push(state, stream.as_ptr()) {
-            Some(values) => values,
-            None => raise(state, Raise::new("stack overflow")),
-        }
-    }
 }
 
 /// `core.tostring(message: lightuserdata?, size: integer): string | nothing`. Takes nothing.

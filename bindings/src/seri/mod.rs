@@ -17,12 +17,12 @@
 //! * **S1** Packing writes straight into the block that will travel. No Lua call that could raise is made while the
 //!   block is being written, so a destructor is never jumped over: values are read in place ([`pack`]), and what may raise
 //!   (`__pairs`, and `next` after it) runs protected ([`careful`]).
-//! * **S2** Unpacking looks twice. The first pass reads every byte, calls nothing, and proves the stream whole; the second
-//!   builds values and trusts it. A broken stream therefore leaves nothing behind.
+//! * **S2** Unpacking looks at a table twice. The first pass reads every byte, calls nothing, and proves the table whole; the
+//!   second builds values and trusts it. A broken stream raises, so it leaves nothing behind.
 //! * **S3** A pointer in the sender's hand that is packed belongs to the message from then on ([`carrier`]).
 //!
 //! # From skynet
-//! lua-seri.c: luaseri_pack → [`pack::pack`], luaseri_unpack → [`unpack::Plan`], write_block → `BlockWriter` (no chain of
+//! lua-seri.c: luaseri_pack → [`pack::pack`], luaseri_unpack → [`unpack::unpack`], write_block → `BlockWriter` (no chain of
 //! buffers, no copy at the end).
 
 pub(crate) mod careful;

@@ -1,9 +1,11 @@
 //! From bytes to values on a Lua stack.
 //!
-//! Two passes (S2). [`Plan::read`] is safe Rust over a slice: it proves that the stream is whole, and notes what makes
-//! the second pass fast: how many values there are, how deep they nest, and how many keys each table has, so that
-//! tables are made in their final size. [`Plan::push`] then makes the values. Between the two nobody may change the
-//! bytes; whoever calls holds the block, or the string, that they lie in.
+//! Scalars are pushed as they are read. A table is looked at twice (S2). The first pass is safe Rust over a slice: it proves
+//! that the table is whole, and notes what makes the second pass fast: how deep it nests, and how many keys each table in it
+//! has, so that tables are made in their final size. The second pass makes the values, and trusts the first. Between the two
+//! nobody may change the bytes; whoever calls holds the block, or the string, that they lie in.
+//!
+//! Whatever fails is raised by the caller, so that what was pushed by then is no result of the function.
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -67,71 +69,157 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// What the first pass learned of a stream.
-pub(crate) struct Plan {
-    values: usize,
+/// Why a stream gives no values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// The stream is broken.
+    Malformed(Malformed),
+    /// Lua's stack cannot hold that many values.
+    Stack,
+}
+
+impl From<Malformed> for Failed {
+    #[cold]
+    fn from(malformed: Malformed) -> Self {
+        Failed::Malformed(malformed)
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Malformed(malformed) => malformed.fmt(f),
+            Failed::Stack => f.write_str("stack overflow"),
+        }
+    }
+}
+
+/// Free slots that are made at a time.
+const SLOTS: c_int = 16;
+
+/// Pushes the values of `bytes`, and says how many.
+///
+/// # Errors
+/// Some values may have been pushed.
+///
+/// # Safety
+/// `state` runs a C function that has pushed nothing. `bytes` stay as they are, whatever Lua code the collector runs
+/// meanwhile. May raise a memory error: nothing with a destructor may be alive.
+pub(crate) unsafe fn unpack(state: *mut lua_State, bytes: &[u8]) -> Result<c_int, Failed> {
+    let mut notes = Notes { depth: 0, tables: 0, keys: [const { MaybeUninit::uninit() }; NOTED] };
+    let mut scan = Scan { rest: bytes, notes: &mut notes };
+    let mut values: c_int = 0;
+    while let Some((&byte, rest)) = scan.rest.split_first() {
+        scan.rest = rest;
+        // SAFETY: there is a slot: a C function begins with twenty, and more are made before they are used up.
+        unsafe {
+            if values % SLOTS == 0 && values > 0 && ffi::lua_checkstack(state, SLOTS + 1) == 0 {
+                return Err(Failed::Stack);
+            }
+            if byte & 7 == TABLE {
+                scan.push_table(state, byte >> 3)?;
+            } else {
+                scan.push_scalar(state, byte)?;
+            }
+        }
+        values += 1;
+    }
+    Ok(values)
+}
+
+/// What the first pass learned of a table.
+struct Notes {
     depth: u32,
     tables: usize,
     keys: [MaybeUninit<u32>; NOTED],
 }
 
-impl Plan {
-    /// A plan of nothing. It is filled in place: four kilobytes of notes are not for moving about.
-    #[inline(always)]
-    pub(crate) fn new() -> Plan {
-        Plan { values: 0, depth: 0, tables: 0, keys: [const { MaybeUninit::uninit() }; NOTED] }
-    }
-
-    /// Reads the whole stream, and calls nothing.
-    ///
-    /// # Errors
-    /// The stream is broken; the plan is of no use then.
-    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        (self.depth, self.tables) = (0, 0);
-        let mut scan = Scan { rest: bytes, plan: self };
-        let mut values = 0;
-        while let Some((&byte, rest)) = scan.rest.split_first() {
-            scan.rest = rest;
-            scan.value(byte, 0)?;
-            values += 1;
-        }
-        self.values = values;
-        Ok(())
-    }
-
-    /// Pushes the values of `bytes` and says how many; `None` if Lua's stack cannot hold them, with nothing pushed.
-    ///
-    /// # Safety
-    /// `bytes` are those that were read, unchanged, and stay so whatever Lua code the collector runs in between. May
-    /// raise a memory error: nothing with a destructor may be alive.
-    #[inline]
-    pub(crate) unsafe fn push(&self, state: *mut lua_State, bytes: *const u8) -> Option<c_int> {
-        let values = c_int::try_from(self.values).ok()?;
-        // Table, key and value at each depth; one spare.
-        let slots = values.checked_add(self.depth as c_int * 3 + 4)?;
-        // SAFETY: `state` is valid; this call never raises.
-        if unsafe { ffi::lua_checkstack(state, slots) } == 0 {
-            return None;
-        }
-        let mut build = Build { state, at: bytes, keys: &raw const self.keys, table: 0, noted: self.tables };
-        for _ in 0..values {
-            // SAFETY: the first pass counted as many values, each of them whole.
-            unsafe {
-                let byte = build.byte();
-                build.value(byte);
-            }
-        }
-        Some(values)
-    }
-}
-
 /// The first pass.
 struct Scan<'a> {
     rest: &'a [u8],
-    plan: &'a mut Plan,
+    notes: &'a mut Notes,
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
+    /// # Safety
+    /// As [`unpack`]; there is a free slot.
+    #[inline(always)]
+    unsafe fn push_scalar(&mut self, state: *mut lua_State, byte: u8) -> Result<(), Malformed> {
+        let cookie = byte >> 3;
+        // SAFETY: by the caller's promise.
+        unsafe {
+            match byte & 7 {
+                NIL => ffi::lua_pushnil(state),
+                BOOLEAN => ffi::lua_pushboolean(state, c_int::from(cookie != 0)),
+                NUMBER if cookie == number::REAL => {
+                    ffi::lua_pushnumber(state, f64::from_le_bytes(self.take(Check::Number)?));
+                }
+                NUMBER => ffi::lua_pushinteger(state, self.integer(cookie)?),
+                POINTER => {
+                    let address = u64::from_le_bytes(self.take(Check::Pointer)?) as usize;
+                    ffi::lua_pushlightuserdata(state, ptr::with_exposed_provenance_mut(address));
+                }
+                SHORT_STRING | LONG_STRING => {
+                    let text = self.string(byte)?;
+                    ffi::lua_pushlstring(state, text.as_ptr().cast(), text.len());
+                }
+                _ => return self.fail(Check::Type),
+            }
+        }
+        Ok(())
+    }
+
+    /// Both passes over one table.
+    ///
+    /// # Safety
+    /// As [`unpack`].
+    unsafe fn push_table(&mut self, state: *mut lua_State, cookie: u8) -> Result<(), Failed> {
+        (self.notes.depth, self.notes.tables) = (0, 0);
+        let at = self.rest.as_ptr();
+        self.table(cookie, 1)?;
+        // Table, key and value at each depth; one spare.
+        let slots = self.notes.depth as c_int * 3 + 4;
+        let keys = &raw const self.notes.keys;
+        // SAFETY: the first pass read the table from `at` on, and noted its keys; the stack has room.
+        unsafe {
+            if ffi::lua_checkstack(state, slots) == 0 {
+                return Err(Failed::Stack);
+            }
+            Build { state, at, keys, table: 0 }.table(cookie);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn integer(&mut self, cookie: u8) -> Result<i64, Malformed> {
+        Ok(match cookie {
+            number::ZERO => 0,
+            number::BYTE => i64::from(u8::from_le_bytes(self.take(Check::Number)?)),
+            number::WORD => i64::from(u16::from_le_bytes(self.take(Check::Number)?)),
+            number::DWORD => i64::from(i32::from_le_bytes(self.take(Check::Number)?)),
+            number::QWORD => i64::from_le_bytes(self.take(Check::Number)?),
+            _ => return self.fail(Check::NumberKind),
+        })
+    }
+
+    #[inline(always)]
+    fn string(&mut self, byte: u8) -> Result<&'a [u8], Malformed> {
+        let cookie = byte >> 3;
+        let len = match (byte & 7, cookie) {
+            (SHORT_STRING, _) => cookie as usize,
+            (_, 2) => u16::from_le_bytes(self.take(Check::StringLength)?) as usize,
+            (_, 4) => u32::from_le_bytes(self.take(Check::StringLength)?) as usize,
+            _ => return self.fail(Check::StringLength),
+        };
+        match self.rest.split_at_checked(len) {
+            Some((text, rest)) => {
+                self.rest = rest;
+                Ok(text)
+            }
+            None => self.fail(Check::String),
+        }
+    }
+
     #[inline]
     fn fail<T>(&self, check: Check) -> Result<T, Malformed> {
         Err(Malformed::Stream { left: self.rest.len(), check })
@@ -173,15 +261,7 @@ impl Scan<'_> {
                 _ => self.fail(Check::NumberKind),
             },
             POINTER => self.skip(8, Check::Pointer),
-            SHORT_STRING => self.skip(cookie as usize, Check::String),
-            LONG_STRING => {
-                let len = match cookie {
-                    2 => u16::from_le_bytes(self.take(Check::StringLength)?) as usize,
-                    4 => u32::from_le_bytes(self.take(Check::StringLength)?) as usize,
-                    _ => return self.fail(Check::StringLength),
-                };
-                self.skip(len, Check::String)
-            }
+            SHORT_STRING | LONG_STRING => self.string(byte).map(drop),
             TABLE => self.table(cookie, depth + 1),
             _ => self.fail(Check::Type),
         }
@@ -191,11 +271,11 @@ impl Scan<'_> {
         if depth > READ_DEPTH {
             return self.fail(Check::Depth);
         }
-        self.plan.depth = self.plan.depth.max(depth);
+        self.notes.depth = self.notes.depth.max(depth);
         let items = if cookie == COOKIE_MAX { self.count()? } else { i64::from(cookie) };
         // Tables are noted in the order in which they open, which is the order in which they are made.
-        let table = self.plan.tables;
-        self.plan.tables += 1;
+        let table = self.notes.tables;
+        self.notes.tables += 1;
 
         for _ in 0..items {
             let byte = self.item()?;
@@ -217,7 +297,7 @@ impl Scan<'_> {
             }
             keys = keys.saturating_add(1);
         }
-        if let Some(note) = self.plan.keys.get_mut(table) {
+        if let Some(note) = self.notes.keys.get_mut(table) {
             note.write(keys);
         }
         Ok(())
@@ -241,15 +321,10 @@ impl Scan<'_> {
         if byte & 7 != NUMBER {
             return self.fail(Check::TableLength);
         }
-        Ok(match byte >> 3 {
-            number::ZERO => 0,
-            number::BYTE => i64::from(u8::from_le_bytes(self.take(Check::Number)?)),
-            number::WORD => i64::from(u16::from_le_bytes(self.take(Check::Number)?)),
-            number::DWORD => i64::from(i32::from_le_bytes(self.take(Check::Number)?)),
-            number::QWORD => i64::from_le_bytes(self.take(Check::Number)?),
-            number::REAL => return self.fail(Check::TableLength),
-            _ => return self.fail(Check::NumberKind),
-        })
+        match byte >> 3 {
+            number::REAL => self.fail(Check::TableLength),
+            cookie => self.integer(cookie),
+        }
     }
 }
 
@@ -259,7 +334,6 @@ struct Build {
     at: *const u8,
     keys: *const [MaybeUninit<u32>; NOTED],
     table: usize,
-    noted: usize,
 }
 
 impl Build {
@@ -362,7 +436,7 @@ impl Build {
                 let kind = self.byte() >> 3;
                 items = self.integer(kind).max(0);
             }
-            let keys = if table < NOTED.min(self.noted) { (&(*self.keys))[table].assume_init() } else { 0 };
+            let keys = if table < NOTED { (&(*self.keys))[table].assume_init() } else { 0 };
             // Every item takes a byte of the stream at least, so this is never more than was sent.
             ffi::lua_createtable(
                 state,
