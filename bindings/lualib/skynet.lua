@@ -2,7 +2,7 @@
 ---
 --- This file is the interface; the parts behind it are `skein.state` (what a service remembers), `skein.dispatcher` (from a message to a
 --- task), `skein.tasks`, `skein.calls` and `skein.lifecycle`; and, loaded when they are first needed, for there may be many services:
---- `skein.select`, `skein.tracing`, `skein.inspect`, `skein.unknown`, `skein.forgotten` and the debug commands.
+--- `skein.select`, `skein.tracing`, `skein.inspect`, `skein.unknown`, `skein.sessions`, `skein.forgotten` and the debug commands.
 --- Functions marked `@async` may suspend the calling task.
 local core = require "skynet.core"
 local initialisation = require "skynet.require"

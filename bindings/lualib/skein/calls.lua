@@ -1,18 +1,18 @@
 --- Messages out of a service: send, call, and the answers to what came in.
 local core = require "skynet.core"
-local sessions = require "skein.sessions"
 local state = require "skein.state"
 
+-- The stock one: it never suspends.
+local require = require
 local coroutine_yield = coroutine.yield
 local core_send = core.send
 local core_trace = core.trace
-local clear_way = sessions.clear_way
-local session_seen = sessions.seen
 
 local PTYPE_RESPONSE <const> = state.PTYPE.RESPONSE
 local PTYPE_ERROR <const> = state.PTYPE.ERROR
 local PTYPE_TRACE <const> = state.PTYPE.TRACE
 
+local NEAR_END = state.NEAR_END
 local waiting = state.waiting
 local session_of = state.session_of
 local source_of = state.source_of
@@ -87,7 +87,7 @@ end
 --- Suspends until the answer to `session` is there.
 ---@async
 local function await(address, session)
-    session_seen(session)
+    if session > NEAR_END then state.careful = true end
     call_target[session] = address
     waiting[session] = state.running
     local ok, msg, sz = coroutine_yield "SUSPEND"
@@ -122,7 +122,7 @@ function calls.call(address, typename, ...)
     local tag = tags[state.running]
     if tag then send_tag(address, tag) end
     local p = proto[typename]
-    clear_way()
+    if state.careful then require("skein.sessions").clear_way() end
     local session = core_send(address, p.id, nil, p.pack(...))
     if not session then unsent(session, address) end
     return p.unpack(await(address, session))
@@ -139,7 +139,7 @@ function calls.rawcall(address, typename, msg, sz)
     local tag = tags[state.running]
     if tag then send_tag(address, tag) end
     local p = proto[typename]
-    clear_way()
+    if state.careful then require("skein.sessions").clear_way() end
     local session = core_send(address, p.id, nil, msg, sz)
     if not session then unsent(session) end
     local answer, size = await(address, session)
@@ -158,7 +158,7 @@ function calls.tracecall(tag, address, typename, msg, sz)
     core_trace(tag, "tracecall begin")
     core_send(address, PTYPE_TRACE, 0, tag)
     local p = proto[typename]
-    clear_way()
+    if state.careful then require("skein.sessions").clear_way() end
     local session = core_send(address, p.id, nil, msg, sz)
     if not session then unsent(session) end
     local answer, size = await(address, session)

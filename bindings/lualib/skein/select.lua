@@ -4,12 +4,12 @@
 --- the iterator. Closing the set leaves tombstones for the answers, and for the timer, that are still to come.
 local core = require "skynet.core"
 local dispatcher = require "skein.dispatcher"
-local sessions = require "skein.sessions"
 local state = require "skein.state"
 local tasks = require "skein.tasks"
 
 local TOMBSTONE = state.TOMBSTONE
 
+local NEAR_END = state.NEAR_END
 local waiting = state.waiting
 local call_target = state.call_target
 local collectors = state.collectors
@@ -78,13 +78,13 @@ function RequestSet:send(req)
         core.trace(tag, "call", 4)
         core.send(req[1], state.PTYPE.TRACE, 0, tag)
     end
-    sessions.clear_way()
+    if state.careful then require("skein.sessions").clear_way() end
     local session = core.send(req[1], p.id, nil, p.pack(table.unpack(req, 3, req.n)))
     if not session then
         table.insert(self.unsent, req)
         return
     end
-    sessions.seen(session)
+    if session > NEAR_END then state.careful = true end
     local pending = setmetatable({ set = self, req = req, session = session }, Pending)
     local task = dispatcher.take()
     collectors[task] = pending

@@ -31,9 +31,11 @@
 ---@field incoming_tag table<integer, string>  source → tag that its next request carries
 ---@field last_words table  its finaliser answers what is open when the service is killed
 ---@field proto table<string|integer, table>  message classes, by name and by number
+---@field careful boolean  session numbers may be in use again, see `skein.sessions`
 ---@field forgotten skein.Forgotten?  requests nobody answered; there from the first of them on
 local state = {
     leaving = false,
+    careful = false,
     waiting = {},
     unticked = {},
     session_of = {},
@@ -51,6 +53,9 @@ local state = {
 
 --- Stands in `waiting` for a task that gave up. Part of the interface: `skynet.task` shows it under this name.
 state.TOMBSTONE = "BREAK"
+
+--- Sessions from here on are near the end of their numbers.
+state.NEAR_END = 0x70000000
 
 state.PTYPE = {
     TEXT = 0,

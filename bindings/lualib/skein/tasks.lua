@@ -1,18 +1,18 @@
 --- Tasks of one service: fork, timers, sleeping and waking, killing.
 local core = require "skynet.core"
 local dispatcher = require "skein.dispatcher"
-local sessions = require "skein.sessions"
 local state = require "skein.state"
 
+-- The stock one: it never suspends.
+local require = require
 local coroutine_running = coroutine.running
 local coroutine_yield = coroutine.yield
 local core_intcommand = core.intcommand
 local core_trace = core.trace
-local clear_way = sessions.clear_way
-local session_seen = sessions.seen
 
 local TOMBSTONE = state.TOMBSTONE
 
+local NEAR_END = state.NEAR_END
 local waiting = state.waiting
 local unticked = state.unticked
 local sleeping = state.sleeping
@@ -36,9 +36,9 @@ function tasks.trace_timeout(on) trace_timers = on and true or false end
 ---@return thread task
 ---@return integer session
 function tasks.arm(ti, func)
-    clear_way()
+    if state.careful then require("skein.sessions").clear_way() end
     local session = core_intcommand("TIMEOUT", ti)
-    session_seen(session)
+    if session > NEAR_END then state.careful = true end
     local task = dispatcher.take()
     callbacks[task] = func
     if trace_timers then
@@ -62,7 +62,7 @@ local function suspend(session, token)
     local task = state.running
     local tag = tags[task]
     if tag then core_trace(tag, "sleep", 2) end
-    session_seen(session)
+    if session > NEAR_END then state.careful = true end
     waiting[session] = task
     sleeping[token] = session
     return coroutine_yield "SUSPEND"
@@ -80,7 +80,7 @@ end
 function tasks.sleep(ti, token)
     token = token == nil and coroutine_running() or token
     check_free(token)
-    clear_way()
+    if state.careful then require("skein.sessions").clear_way() end
     local ok, why = suspend(core_intcommand("TIMEOUT", ti), token)
     sleeping[token] = nil
     if not ok then return why end
@@ -96,7 +96,7 @@ function tasks.yield() return tasks.sleep(0) end
 function tasks.wait(token)
     token = token == nil and coroutine_running() or token
     check_free(token)
-    clear_way()
+    if state.careful then require("skein.sessions").clear_way() end
     local session = core.genid()
     unticked[session] = true
     suspend(session, token)
