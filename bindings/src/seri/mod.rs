@@ -29,6 +29,7 @@ pub(crate) mod careful;
 pub(crate) mod carrier;
 pub(crate) mod out;
 pub(crate) mod pack;
+mod scan;
 pub(crate) mod unpack;
 mod write;
 
