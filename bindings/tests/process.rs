@@ -224,7 +224,7 @@ fn a_daemon_holds_its_pid_file_and_removes_it() {
     site.write("game.pid", "999999\n"); // left behind by one that died
     assert_eq!(site.run().status.code(), Some(0), "the parent");
     let log = || site.read("game.log");
-    until(|| log().contains("] first\n").then_some(()), || log());
+    until(|| log().contains("] first\n").then_some(()), log);
 
     let text = site.read("game.pid");
     let pid = Pid::from_raw(text.strip_suffix('\n').expect("a line end").parse().expect("a pid")).unwrap();

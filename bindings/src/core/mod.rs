@@ -4,8 +4,8 @@
 //! [`ServiceState`] as upvalue 1.
 //!
 //! # From skynet
-//! lua-skynet.c: lsend, lredirect, lgenid, lharbor → [`send`]; lcommand, lintcommand, laddresscommand → [`command`];
-//! lcallback → [`callback`]; lpackstring, lunpack, ltostring, ltrash → [`message`]; lerror, ltrace → [`log`]; lnow, lhpc →
+//! lua-skynet.c: lsend, lredirect, lgenid, lharbor → `send.rs`; lcommand, lintcommand, laddresscommand → `command.rs`;
+//! lcallback → `callback.rs`; lpackstring, lunpack, ltostring, ltrash → `message.rs`; lerror, ltrace → `log.rs`; lnow, lhpc →
 //! [`clock`].
 
 use std::ffi::c_int;
