@@ -6,7 +6,7 @@
 //! # From skynet
 //! lua-skynet.c: lsend, lredirect, lgenid, lharbor → `send.rs`; lcommand, lintcommand, laddresscommand → `command.rs`;
 //! lcallback → `callback.rs`; lpackstring, lunpack, ltostring, ltrash → `message.rs`; lerror, ltrace → `log.rs`; lnow, lhpc →
-//! [`clock`].
+//! `clock.rs`.
 
 use std::ffi::c_int;
 
