@@ -14,7 +14,7 @@ const FAILED: u8 = 1;
 fn main() -> ExitCode {
     let matches = command_line().get_matches();
     if let Some(("check", arguments)) = matches.subcommand() {
-        return check(arguments.get_one("config").expect("clap requires it"));
+        return check(arguments.get_one::<PathBuf>("config").expect("clap requires it"));
     }
     let Some(config) = matches.get_one::<PathBuf>("config") else {
         eprintln!("{USAGE}");
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 /// Reports on a config; a problem in it is status 1.
-fn check(config: &PathBuf) -> ExitCode {
+fn check(config: &std::path::Path) -> ExitCode {
     match skein_bindings::check::run(config, &mut std::io::stdout().lock()) {
         Ok(status) => ExitCode::from(status),
         // Whoever read the report went away.
