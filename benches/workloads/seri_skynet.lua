@@ -3,6 +3,7 @@
 
 local skynet = require "skynet"
 local core = require "skynet.core"
+require "skynet.manager" -- for `abort`
 
 local directory = skynet.getenv "workloads" or "."
 local state = dofile(directory .. "/game_state.lua")
