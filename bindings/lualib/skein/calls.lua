@@ -64,7 +64,8 @@ end
 ---@return integer|false|nil
 function calls.redirect(dest, source, typename, session, ...)
     local p = proto[typename]
-    if session and session ~= 0 then
+    local sent = core.redirect(dest, source, p.id, session, ...)
+    if sent and session and session ~= 0 then
         local task = state.running
         if p.id == PTYPE_RESPONSE then
             if state.forgotten then state.forgotten:drop(dest, session) end
@@ -72,7 +73,7 @@ function calls.redirect(dest, source, typename, session, ...)
             session_of[task] = nil
         end
     end
-    return core.redirect(dest, source, p.id, session, ...)
+    return sent
 end
 
 ------------------------------------------------------------------------------------------------------------------------ calling
