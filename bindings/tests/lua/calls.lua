@@ -56,6 +56,11 @@ if role == "peer" then
     function CMD.get(key) skynet.retpack(order[key]) end
     function CMD.leave() skynet.exit() end
     function CMD.forget() end
+    function CMD.pass_on(to)
+        local session, source = skynet.context()
+        local passed = skynet.redirect(to, source, "lua", session, skynet.pack "note")
+        skynet.retpack(passed) -- to nobody: the request is still ours to answer
+    end
     function CMD.late_ret(ti)
         skynet.sleep(ti)
         order.late = tostring(skynet.ret(skynet.pack(1)))
@@ -281,6 +286,7 @@ else
         local session = skynet.genid()
         check.ok("genid", math.type(session) == "integer" and skynet.genid() == session + 1)
         check.eq("redirect", skynet.redirect(peer, skynet.self(), "lua", 0, skynet.pack("note", 2)), 0)
+        check.eq("redirect to nobody", call("pass_on", 0xfffff), nil)
         check.eq("rawsend", skynet.rawsend(peer, "lua", skynet.pack("note", 3)), 0)
         check.raises("rawsend", "invalid param", skynet.rawsend, peer, "lua", print)
         -- C10, the end: what is queued when the peer is killed comes back as its death.
