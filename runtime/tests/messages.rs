@@ -85,8 +85,13 @@ fn ten_thousand_services_pass_one_token_around_three_times() {
     let world = World::new();
     ring(&world, 10_000, 30_000);
     assert_eq!(world.node.counters().services, 10_002);
-    let before = world.node.arena().stats().live_blocks;
-    assert!(before < 10, "{before} blocks live in a world at rest");
+    // The log is still being written: ten thousand launches are ten thousand lines.
+    let live = || world.node.arena().stats().live_blocks;
+    let begun = std::time::Instant::now();
+    while live() >= 10 {
+        assert!(begun.elapsed().as_secs() < 60, "{} blocks live in a world at rest", live());
+        std::thread::yield_now();
+    }
 }
 
 #[test]
