@@ -74,9 +74,12 @@ fn seri(c: &mut Criterion) {
         lua.load(LOOPS).call((core, state)).unwrap();
 
     let mut group = c.benchmark_group("seri");
-    for (name, size) in
-        [("pack_state", state_size), ("unpack_state", state_size), ("pack_call", call_size), ("unpack_call", call_size)]
-    {
+    for (name, size) in [
+        ("pack_state", state_size),
+        ("unpack_state", state_size),
+        ("pack_call", call_size),
+        ("unpack_call", call_size),
+    ] {
         let run: Function = loops.get(name).unwrap();
         group.throughput(Throughput::Bytes(size));
         group.bench_function(name, |b| b.iter_custom(|count| time(&run, count)));

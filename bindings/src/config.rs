@@ -5,7 +5,7 @@
 //! includes them, go through the same steps, and set the same globals.
 //!
 //! # From skynet
-//! skynet_main.c: `load_config` (the Lua text in it) → [`read`], `_init_env` → [`settings`].
+//! skynet_main.c: `load_config` (the Lua text in it) → [`read`], `_init_env` → `settings`.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;

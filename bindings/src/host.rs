@@ -12,9 +12,9 @@
 //! * **S3** What may allocate in Lua runs inside a protected call; outside of one are only calls that cannot raise.
 //!
 //! # From skynet
-//! service_snlua.c: `snlua_init` → [`Snlua::init`], `launch_cb` and `init_cb` → [`Snlua::launch`] and [`set_up`],
-//! `report_launcher_error` → [`Snlua::fail`], `snlua_signal` → [`Snlua::signaller`], `snlua_release` →
-//! [`Snlua::release`].
+//! service_snlua.c: `snlua_init` → `Snlua::init`, `launch_cb` and `init_cb` → `Snlua::launch` and `set_up`,
+//! `report_launcher_error` → `Snlua::fail`, `snlua_signal` → `Snlua::signaller`, `snlua_release` →
+//! `Snlua::release`.
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::slice;

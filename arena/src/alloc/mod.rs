@@ -19,7 +19,7 @@
 //!   leave the highest generation of their blocks in `Heap::newest`, and headers begin where it stands.
 //!
 //! # Under loom
-//! There is no mapping: [`boxed`] takes blocks from the system allocator, and the protocols above do not notice.
+//! There is no mapping: `boxed` takes blocks from the system allocator, and the protocols above do not notice.
 
 #[cfg(not(loom))]
 mod address;

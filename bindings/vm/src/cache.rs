@@ -10,7 +10,7 @@
 //! * **C2** A name keeps its first chunk until [`clear`]; two states that compile at once both run, one is kept.
 //!
 //! # From skynet
-//! lauxlib.c: `codecache`, `cache_key`/`load`/`save` → [`chunk`], [`keep`]; `cache_mode` → [`Mode`].
+//! lauxlib.c: `codecache`, `cache_key`/`load`/`save` → `chunk`, `keep`; `cache_mode` → [`Mode`].
 
 use std::collections::HashMap;
 use std::ffi::c_int;

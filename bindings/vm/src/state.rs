@@ -12,7 +12,7 @@
 //! * **M3** A state outlives its last use and is closed before its `Memory` goes.
 //!
 //! # From skynet
-//! service_snlua.c: `lalloc` → [`allocate`], `mem`, `mem_limit`, `mem_report` → [`Memory`], `snlua_signal` and
+//! service_snlua.c: `lalloc` → `allocate`, `mem`, `mem_limit`, `mem_report` → [`Memory`], `snlua_signal` and
 //! `signal_hook` → [`Memory::interrupt`].
 
 use std::ffi::{c_int, c_void};
