@@ -290,7 +290,7 @@ impl Node {
         self.arena
     }
 
-    /// Time since start in 1/100 s; see [`timer::clock`](crate::timer::clock).
+    /// Time since start in 1/100 s; see [`crate::timer::clock`].
     pub fn now(&self) -> u64 {
         self.clock.ticks()
     }
