@@ -288,3 +288,14 @@ fn the_table_is_complete_in_what_can_be_counted() {
         assert_eq!(natives[module].len(), rows, "{module}");
     }
 }
+
+#[test]
+fn every_config_key_is_explained_to_operators() {
+    let table = table();
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md")).unwrap();
+    let explained: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
+    for key in table["Config keys"][""].keys() {
+        let name = format!("`{key}`");
+        assert!(explained.iter().any(|line| line[2..].split(" |").next().unwrap().contains(&name)), "{key}");
+    }
+}
