@@ -29,7 +29,7 @@ use skein_arena::{
 };
 
 use crate::{
-    Counters, Factory, Handle, Message, MessageType, SendError, Session, Settings, StartError,
+    Counters, Factory, Handle, Message, MessageType, SendError, Session, Settings, LaunchError, StartError,
     counters::{Dropped, NodeCounters},
     daemon::PidFile,
     env::Env,
@@ -163,7 +163,13 @@ impl Node {
     fn launch_logger(self: &Arc<Self>) -> Result<(), StartError> {
         let module = self.settings.log_service();
         let logger = self.launch(&module, self.settings.logger());
-        let logger = logger.map_err(|_| StartError::Logger(module))?;
+        let logger = logger.map_err(|problem| {
+            if let LaunchError::Init { source, .. } = problem {
+                // The log cannot tell; skynet's own line, which follows, does not.
+                eprintln!("{module}: {source}");
+            }
+            StartError::Logger(module)
+        })?;
         self.names.bind(b"logger", logger);
         Ok(())
     }

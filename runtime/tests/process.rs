@@ -100,7 +100,12 @@ fn a_start_that_fails_says_what_skynet_says() {
             format!("try open nomod failed : ./cservice/nomod.so: {missing}\nCan't launch nomod service\n"),
             "",
         ),
-        ("logger=/nonexistent/log", "Can't launch logger service\n".to_owned(), ""),
+        (
+            "logger=/nonexistent/log",
+            "logger: /nonexistent/log: No such file or directory (os error 2)\nCan't launch logger service\n"
+                .to_owned(),
+            "",
+        ),
         (
             "bootstrap=nomod x\ncpath=./nothere/?.so;./there/?.so",
             format!("try open nomod failed : ./there/nomod.so: {missing}\n"),
