@@ -1,7 +1,7 @@
 //! Lua over the runtime: one state per service, and the native modules.
 
 use std::ffi::CStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use skein_runtime::{Node, Settings, StartError};
@@ -36,6 +36,14 @@ pub enum RunError {
     /// The config file is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A value in it is.
+    #[error("{}: {source}", .file.display())]
+    Setting {
+        /// The config file.
+        file: PathBuf,
+        /// Which key, and what was expected.
+        source: StartError,
+    },
     /// The node did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -65,6 +73,10 @@ pub fn node(settings: Settings) -> Result<Arc<Node>, StartError> {
 ///
 /// The file cannot be used, or the node did not start. A process that runs a node ends with status 1 then.
 pub fn run(config: impl AsRef<Path>) -> Result<(), RunError> {
-    node(config::read(config)?)?.run()?;
-    Ok(())
+    let file = config.as_ref();
+    let node = node(config::read(file)?).map_err(|problem| match problem {
+        source @ StartError::Setting { .. } => RunError::Setting { file: file.to_owned(), source },
+        other => RunError::Start(other),
+    })?;
+    Ok(node.run()?)
 }

@@ -67,7 +67,12 @@ struct Refusal {
     stderr: &'static str,
 }
 
-const REFUSALS: [Refusal; 16] = [
+const REFUSALS: [Refusal; 17] = [
+    Refusal {
+        name: "arena_limit",
+        config: "arena_limit = 'much'",
+        stderr: "config: key arena_limit: expected a number of bytes",
+    },
     Refusal { name: "syntax", config: "x = = 1", stderr: "config:1: unexpected symbol near '='" },
     Refusal {
         name: "runtime",

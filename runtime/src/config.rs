@@ -210,7 +210,7 @@ mod tests {
         }
         for text in ["", "0", "M", "12MM", "-1", "99999999999999999999", "20000000000G"] {
             let error = Settings::new().set("arena_limit", text).arena_limit().unwrap_err().to_string();
-            assert!(error.starts_with("config key arena_limit: expected a number"), "{error}");
+            assert!(error.starts_with("key arena_limit: expected a number"), "{error}");
         }
         assert_eq!(Settings::new().arena_limit().unwrap(), None);
     }

@@ -97,7 +97,7 @@ pub enum StartError {
     #[error("Invalid thread {0} , should be in [1,{max}]", max = crate::config::MAX_THREADS)]
     Threads(i64),
     /// A value of skein's own keys cannot be read.
-    #[error("config key {key}: expected {expected}, found {found:?}")]
+    #[error("key {key}: expected {expected}, found {found:?}")]
     Setting {
         /// Which key.
         key: &'static str,
