@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use skein_vm::mlua::Function;
 use support::Probe;
 
-#[path = "../../bindings/tests/support/mod.rs"]
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 thread_local! {
