@@ -157,6 +157,12 @@ impl Arena {
         self.0.trim();
     }
 
+    /// Gives back the blocks that the calling thread has at hand. For a thread that goes to sleep: near a limit, other
+    /// threads may need the spans that a few such blocks pin.
+    pub fn flush(self) {
+        self.0.flush();
+    }
+
     /// The limit the arena was opened with.
     pub fn limit(self) -> Option<u64> {
         self.0.limit()

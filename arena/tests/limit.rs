@@ -150,6 +150,34 @@ fn a_million_queued_messages_do_not_stay_in_memory() {
     assert_eq!((stats.used_bytes, stats.retained_bytes), (0, 0), "{stats:?}");
 }
 
+/// Eight threads had a block of every size and sleep: what they kept at hand pinned every span of a small arena, and it
+/// refused the smallest block with nothing alive.
+#[test]
+fn threads_that_sleep_do_not_hold_a_small_arena_full() {
+    let arena = arena(Some(MIB as u64));
+    let asleep = std::sync::Barrier::new(9);
+    let checked = std::sync::Barrier::new(9);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (asleep, checked) = (&asleep, &checked);
+            scope.spawn(move || {
+                // At the limit some are refused; that is not the point here.
+                for size in (0..40).map(|step| 16 + step * 24 + thread) {
+                    drop(arena.alloc(size));
+                }
+                arena.flush();
+                asleep.wait();
+                checked.wait();
+            });
+        }
+        asleep.wait();
+        let blocks: Vec<_> = (0..1000).map(|_| arena.alloc(300).map(drop)).collect();
+        let large = arena.alloc(512 << 10).map(drop);
+        checked.wait();
+        assert!(blocks.iter().all(Result::is_ok) && large.is_ok(), "{large:?} {:?}", arena.stats());
+    });
+}
+
 #[test]
 fn large_blocks_give_their_pages_back() {
     let arena = arena(None);

@@ -277,13 +277,13 @@ unsafe extern "C-unwind" fn take_limit(state: *mut lua_State) -> c_int {
     0
 }
 
-/// Message handler of the loader: strings get a traceback, other errors become text.
+/// Message handler of the loader: the error with a traceback. As in skynet, what is no string is not shown.
 unsafe extern "C-unwind" fn traceback(state: *mut lua_State) -> c_int {
     // SAFETY: called by Lua with the error in slot 1; nothing with a destructor is alive.
     unsafe {
         let text = ffi::lua_tolstring(state, 1, std::ptr::null_mut());
         if text.is_null() {
-            ffi::luaL_tolstring(state, 1, std::ptr::null_mut());
+            ffi::lua_pushstring(state, c"(no error message)".as_ptr());
         } else {
             ffi::luaL_traceback(state, state, text, 1);
         }

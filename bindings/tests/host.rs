@@ -97,9 +97,9 @@ fn a_service_that_does_not_start_says_why_and_goes() {
         ),
         (
             "error(setmetatable({}, { __tostring = function() return 'an object' end }))",
-            "lua loader error : an object\n[:00000002] KILL self\n",
+            "lua loader error : (no error message)\n[:00000002] KILL self\n",
         ),
-        ("error()", "lua loader error : nil\n[:00000002] KILL self\n"),
+        ("error()", "lua loader error : (no error message)\n[:00000002] KILL self\n"),
         (
             "x = = 1",
             "Can't load ./load.lua : ./load.lua:1: unexpected symbol near '='\n[:00000002] KILL self\n",

@@ -348,10 +348,15 @@ impl Heap {
 
     /// Gives back what is only kept for speed: this thread's magazines and each class's empty span.
     fn release_kept(&'static self) {
-        magazine::flush(self);
+        self.flush();
         for class in 0..CLASSES {
             self.class(class).trim(self);
         }
+    }
+
+    /// Gives back this thread's magazines.
+    pub(crate) fn flush(&'static self) {
+        magazine::flush(self);
     }
 
     /// As `release_kept`; then the system gets all free pages.

@@ -12,7 +12,12 @@ use crate::{
 /// Serves mailboxes until the node ends. Runs on its own thread; `index` is that of its watch.
 pub(crate) fn run(node: &Arc<Node>, index: usize) {
     let mut meter = CpuMeter::new(node.profile);
-    while let Some(scheduled) = node.run_queue.next(|| meter.rest()) {
+    let arena = node.arena();
+    // A worker that sleeps keeps no blocks at hand: near a limit the others may need what those pin.
+    while let Some(scheduled) = node.run_queue.next(|| {
+        arena.flush();
+        meter.rest();
+    }) {
         let mut turn = Turn { watch: &node.watches[index], meter: &mut meter };
         match turn.run(scheduled) {
             After::Again(scheduled) => node.run_queue.push(scheduled),
