@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use skein_runtime::{InitError, Message, MessageType, Node, Service, ServiceContext};
 use skein_vm::ffi::{self, lua_State};
+use skein_vm::interrupt;
 use skein_vm::state::{Memory, State};
 
 use crate::library::{self, Paths};
@@ -132,6 +133,7 @@ impl Snlua {
         // SAFETY: a fresh state of ours with 20 free slots; none of these calls raises (S3). `start` outlives them.
         unsafe {
             let at = (&raw const start).cast_mut().cast::<c_void>();
+            let _running = interrupt::enter(state);
             ffi::lua_gc(state, ffi::LUA_GCSTOP);
             protected(state, set_up, at, 0).map_err(|error| line("lua loader error : ", &error))?;
             ffi::lua_pushcfunction(state, traceback);

@@ -10,7 +10,7 @@
 //!
 //! # From skynet
 //! service_snlua.c: `luaB_coresume` → [`resume`], `luaB_cowrap`/`timing_wrap` → [`wrap`], `lstart` → [`start`],
-//! `lstop` → [`stop`]. Signal 0 does not need to know who runs: see `csrc/interrupt.c` of the virtual machine.
+//! `lstop` → [`stop`]. That signal 0 knows which coroutine runs is the machine's doing ([`skein_vm::interrupt`]).
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;

@@ -13,7 +13,10 @@ use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 
-pub(crate) use skein_vm::ffi::{self, lua_State};
+pub(crate) use skein_vm::{
+    ffi::{self, lua_State},
+    interrupt,
+};
 
 /// Longest text of an error. What is longer is cut.
 const TEXT: usize = 240;

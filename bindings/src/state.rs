@@ -22,7 +22,7 @@ use skein_arena::{Arena, Block};
 use skein_runtime::{Message, ServiceContext};
 
 use crate::hand::Hand;
-use crate::raw::{ffi, lua_State};
+use crate::raw::{ffi, interrupt, lua_State};
 use crate::seri::out::Out;
 use crate::seri::{carrier, pack};
 
@@ -114,6 +114,7 @@ impl ServiceState {
         // SAFETY: the thread is anchored (L2) and idle, and has the slots (checked at installation). Setting a field of the
         // registry that exists allocates nothing.
         let status = unsafe {
+            let _running = interrupt::enter(thread);
             if fresh {
                 self.callback.set(Callback { thread, forward, fresh: false });
                 ffi::lua_pushnil(thread);

@@ -2,19 +2,20 @@
 //!
 //! The machine is one C file (`csrc/onevm.c`) that includes the sources of the crate `lua-src` under macro overrides.
 //! Added are objects of the arena that every state reads ([`shared`]), one hash seed for all states ([`seed`]), files
-//! embedded in the program ([`embedded`]), compiled chunks kept for the process ([`cache`]), and states with counted,
-//! limited memory that other threads can interrupt ([`state`]).
+//! embedded in the program ([`embedded`]), compiled chunks kept for the process ([`cache`]), states with counted,
+//! limited memory ([`state`]), and a way to break into what they run ([`interrupt`]).
 //!
 //! This crate is also the only door to mlua: depend on it, and use [`mlua`] and [`ffi`] from here, so that there is one
 //! Lua in the program. mlua keeps nothing in `lua_getextraspace`; nor do we, C modules may have it.
 //!
 //! # From skynet
 //! 3rd/lua (patched Lua) → `csrc/`, luaL_loadfilex with its code cache → [`cache`], the shared hash seed → [`seed`],
-//! `lalloc` of service_snlua.c → [`state::Memory`], `signal_hook` → [`state::Memory::interrupt`].
+//! `lalloc` of service_snlua.c → [`state::Memory`], `signal_hook` → [`interrupt`].
 
 pub mod cache;
 pub mod embedded;
 mod hooks;
+pub mod interrupt;
 pub mod seed;
 pub mod shared;
 pub mod state;

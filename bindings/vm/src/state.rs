@@ -2,60 +2,53 @@
 //!
 //! # Who touches what
 //! [`Memory`] is shared between the state, whose worker allocates, and whoever watches the service. The counters have
-//! one writer, the thread that runs the state; others may read them. `interrupt` is written by both sides, as a small
-//! machine: 0 nothing, 1 asked for, -1 closed.
+//! one writer, the thread that runs the state; others may read them. The request to stop is [`crate::interrupt`]'s.
 //!
 //! # Invariants
-//! * **M1** `interrupt` is the first word of [`Memory`]: `csrc/interrupt.c` reads it through the allocator's `ud`.
-//! * **M2** The process-wide count is the number of states whose `interrupt` is 1: who makes the transition to or from
-//!   1 changes it.
-//! * **M3** A state outlives its last use and is closed before its `Memory` goes.
+//! * **M1** The request comes first in [`Memory`]: `csrc/interrupt.c` finds it through the allocator's `ud`.
+//! * **M2** A state outlives its last use and is closed before its `Memory` goes.
 //!
 //! # From skynet
-//! service_snlua.c: `lalloc` → `allocate`, `mem`, `mem_limit`, `mem_report` → [`Memory`], `snlua_signal` and
-//! `signal_hook` → [`Memory::interrupt`].
+//! service_snlua.c: `lalloc` → `allocate`, `mem`, `mem_limit`, `mem_report` → [`Memory`], `snlua_signal` →
+//! [`Memory::interrupt`].
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::fmt;
 use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use skein_arena::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use skein_arena::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::ffi::{self, lua_Alloc, lua_State};
+use crate::interrupt::Request;
 
 /// The first [`Memory::used`] that is worth a warning; each further one is at twice the last.
 pub const FIRST_WARNING: usize = 32 << 20;
 
-const IDLE: i32 = 0;
-const ASKED: i32 = 1;
-const CLOSED: i32 = -1;
-
 unsafe extern "C-unwind" {
     fn skein_newstate(allocate: lua_Alloc, memory: *mut c_void) -> *mut lua_State;
-    fn skein_interrupts() -> *mut c_int;
 }
 
 /// What a state has allocated, what it may, and whether it was asked to stop.
 #[repr(C)]
 pub struct Memory {
-    interrupt: AtomicI32,
+    request: Request,
     used: AtomicUsize,
     limit: AtomicUsize,
     warn_above: AtomicUsize,
     warn: Box<dyn Fn(usize) + Send + Sync>,
 }
 
-const _: () = assert!(offset_of!(Memory, interrupt) == 0 && size_of::<AtomicI32>() == size_of::<c_int>());
+const _: () = assert!(offset_of!(Memory, request) == 0);
 
 impl Memory {
     /// Memory without a limit. `warn` is called with the bytes used when they pass [`FIRST_WARNING`], and when they
     /// have doubled since; it runs inside an allocation, so it may not use the state.
     pub fn new(warn: impl Fn(usize) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
-            interrupt: AtomicI32::new(IDLE),
+            request: Request::new(),
             used: AtomicUsize::new(0),
             limit: AtomicUsize::new(usize::MAX),
             warn_above: AtomicUsize::new(FIRST_WARNING),
@@ -72,7 +65,7 @@ impl Memory {
         let mut memory = ptr::null_mut();
         // SAFETY: promised by the caller.
         let found = unsafe { ffi::lua_getallocf(state, &mut memory) };
-        // SAFETY: whoever has our allocator was made by `State::new`, whose `Memory` outlives the state (M3).
+        // SAFETY: whoever has our allocator was made by `State::new`, whose `Memory` outlives the state (M2).
         ptr::fn_addr_eq(found, ALLOCATE).then(|| unsafe { &*memory.cast::<Self>() })
     }
 
@@ -86,25 +79,15 @@ impl Memory {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Raises `signal 0` in the code that the state runs, or will run next. Says whether that is a new request: there
-    /// is one at a time.
+    /// Raises `signal 0` in the code that the state runs, or will run next, once for each request. Says whether this is a
+    /// new one: there is one at a time. Only states that were [entered](crate::interrupt::enter) are open to it.
     pub fn interrupt(&self) -> bool {
-        let asked = self.interrupt.compare_exchange(IDLE, ASKED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if asked {
-            pending().fetch_add(1, Ordering::Relaxed);
-        }
-        asked
+        self.request.ask()
     }
 
     /// Whether a request waits for the state to run.
     pub fn is_interrupted(&self) -> bool {
-        self.interrupt.load(Ordering::Relaxed) == ASKED
-    }
-
-    fn close(&self) {
-        if self.interrupt.swap(CLOSED, Ordering::AcqRel) == ASKED {
-            pending().fetch_sub(1, Ordering::Relaxed);
-        }
+        self.request.is_asked()
     }
 
     #[cold]
@@ -124,15 +107,9 @@ impl fmt::Debug for Memory {
         f.debug_struct("Memory")
             .field("used", &self.used)
             .field("limit", &self.limit)
-            .field("interrupt", &self.interrupt)
+            .field("request", &self.request)
             .finish_non_exhaustive()
     }
-}
-
-/// States of this process with a request that they have not seen (M2).
-fn pending() -> &'static AtomicI32 {
-    // SAFETY: a static of the machine, which it touches with atomic operations only.
-    unsafe { AtomicI32::from_ptr(skein_interrupts()) }
 }
 
 /// [`allocate`], at one address: states are known by it.
@@ -194,7 +171,7 @@ unsafe impl Send for State {}
 impl State {
     /// An empty state: no libraries, the collector running. `None` if there is no memory for it.
     pub fn new(memory: Arc<Memory>) -> Option<Self> {
-        // SAFETY: `allocate` fits the machine's contract; `memory` lives until the state is closed (M3).
+        // SAFETY: `allocate` fits the machine's contract; `memory` lives until the state is closed (M2).
         let main = unsafe { skein_newstate(ALLOCATE, Arc::as_ptr(&memory).cast_mut().cast()) };
         Some(Self { main: NonNull::new(main)?, memory })
     }
@@ -215,6 +192,6 @@ impl Drop for State {
     fn drop(&mut self) {
         // SAFETY: we own the state. Finalizers run protected inside.
         unsafe { ffi::lua_close(self.main.as_ptr()) };
-        self.memory.close();
+        self.memory.request.close();
     }
 }

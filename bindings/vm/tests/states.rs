@@ -1,10 +1,9 @@
-//! The machine as a service finds it: Lua 5.5, one hash seed, counted memory, interruption.
+//! The machine as a service finds it: Lua 5.5, one hash seed, counted memory.
 
 mod common;
 
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use common::{run, state, state_with};
 use skein_vm::seed;
@@ -81,79 +80,6 @@ fn a_warning_comes_at_each_doubling() {
     assert_eq!(warned.len(), 2, "{warned:?}");
     assert!(warned[0] > FIRST_WARNING && warned[0] < FIRST_WARNING + (4 << 20), "{warned:?}");
     assert!(warned[1] > 2 * FIRST_WARNING, "{warned:?}");
-}
-
-/// Runs `code` in a thread and interrupts it until it ends.
-fn broken(code: &'static str) -> String {
-    let memory = Memory::new(|_| {});
-    let lua = state_with(Arc::clone(&memory));
-    let running = thread::spawn(move || run(&lua, code).unwrap_or_else(|error| error));
-    thread::sleep(Duration::from_millis(20));
-    let began = Instant::now();
-    memory.interrupt();
-    while !running.is_finished() {
-        assert!(began.elapsed() < Duration::from_secs(20), "still runs: {code}");
-        thread::sleep(Duration::from_millis(1));
-    }
-    running.join().unwrap()
-}
-
-#[test]
-fn any_loop_can_be_interrupted_from_another_thread() {
-    for code in [
-        "while true do end",
-        "repeat until false",
-        "for i = 1, math.huge do end",
-        "for i = 1.0, math.huge do end",
-        "for _ in function() return 1 end do end",
-        "::top:: goto top",
-        "local function f() return f() end return f()",
-        "local t = setmetatable({}, { __index = function(t, k) return k end }) while true do local _ = t.x end",
-        "while true do local s = 'a' .. 'b' end",
-        "coroutine.wrap(function() while true do end end)()",
-        "local co = coroutine.wrap(function() while true do coroutine.yield() end end) while true do co() end",
-        "return (select(2, pcall(function() while true do end end)))",
-    ] {
-        let error = broken(code);
-        assert!(error.starts_with("test:1: ") && error.ends_with("signal 0"), "{code}: {error}");
-    }
-}
-
-#[test]
-fn one_request_breaks_once_and_waits_for_code_to_run() {
-    let memory = Memory::new(|_| {});
-    let lua = state_with(Arc::clone(&memory));
-    assert!(memory.interrupt());
-    assert!(!memory.interrupt());
-    assert!(memory.is_interrupted());
-    // Other states do not see it.
-    assert_eq!(run(&state(), "for i = 1, 1000 do end return 'untouched'").unwrap(), "untouched");
-    assert_eq!(run(&lua, "for i = 1, 10 do end").unwrap_err(), "test:1: signal 0");
-    assert!(!memory.is_interrupted());
-    assert_eq!(run(&lua, "for i = 1, 1000 do end return 'goes on'").unwrap(), "goes on");
-}
-
-#[test]
-fn values_survive_an_interruption() {
-    let memory = Memory::new(|_| {});
-    let lua = state_with(Arc::clone(&memory));
-    run(&lua, "count, kept = 0, {} function work() for i = 1, 50 do kept[i] = { i, i .. '' } count = count + 1 end end")
-        .unwrap();
-    for _ in 0..200 {
-        memory.interrupt();
-        run(&lua, "pcall(work) collectgarbage('step')").unwrap();
-    }
-    run(&lua, "work() for i = 1, 50 do assert(kept[i][1] == i and kept[i][2] == tostring(i)) end").unwrap();
-}
-
-#[test]
-fn a_closed_state_takes_no_request_with_it() {
-    let memory = Memory::new(|_| {});
-    let lua = state_with(Arc::clone(&memory));
-    memory.interrupt();
-    drop(lua);
-    assert!(!memory.is_interrupted());
-    assert!(!memory.interrupt());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use skein_vm::ffi::{self, lua_State};
+use skein_vm::interrupt;
 use skein_vm::state::{Memory, State};
 
 /// A state with the standard library and memory that nobody watches.
@@ -25,7 +26,9 @@ pub(crate) fn state_with(memory: Arc<Memory>) -> State {
 pub(crate) fn run(state: &State, code: &str) -> Result<String, String> {
     let code = CString::new(code).unwrap();
     let lua = state.as_ptr();
-    // SAFETY: we own the state; loading and calling are protected, and the result is checked to be text.
+    // SAFETY: we own the state, and are done with it when we return.
+    let _running = unsafe { interrupt::enter(lua) };
+    // SAFETY: as above; loading and calling are protected, and the result is checked to be text.
     unsafe {
         let mut status = ffi::luaL_loadbufferx(
             lua,
