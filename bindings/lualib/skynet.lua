@@ -1,21 +1,21 @@
 --- The module every service begins with: `local skynet = require "skynet"`.
 ---
---- This file is the interface; the parts behind it are `skein.state` (what a service remembers), `skein.dispatcher` (from a message to a
---- task), `skein.tasks`, `skein.calls` and `skein.lifecycle`; and, loaded when they are first needed, for there may be many services:
---- `skein.select`, `skein.tracing`, `skein.inspect`, `skein.unknown`, `skein.sessions`, `skein.forgotten` and the debug commands.
+--- This file is the interface. Most of it is native (`skein.dispatch`: from a message to a task, and what tasks may do); the rest is
+--- in `skein.calls` and `skein.lifecycle`, and, loaded when they are first needed, for there may be many services: `skein.select`,
+--- `skein.tasks`, `skein.inspect` and the debug commands.
 --- Functions marked `@async` may suspend the calling task.
 local core = require "skynet.core"
+local dispatch = require "skein.dispatch"
 local initialisation = require "skynet.require"
 local calls = require "skein.calls"
-local dispatcher = require "skein.dispatcher"
 local lifecycle = require "skein.lifecycle"
-local state = require "skein.state"
-local tasks = require "skein.tasks"
 
 -- The stock one: it never suspends.
 local require = require
 
-local proto = state.proto
+---@alias skein.Address integer|string
+
+local proto = dispatch.proto
 
 ---@class skynet
 ---@field _proto table<string|integer, table>  message classes, for debuggers
@@ -24,35 +24,53 @@ local skynet = {
     _proto = proto,
     pcall = pcall, -- kept for old programs
 
+    PTYPE_TEXT = 0,
+    PTYPE_RESPONSE = 1,
+    PTYPE_MULTICAST = 2,
+    PTYPE_CLIENT = 3,
+    PTYPE_SYSTEM = 4,
+    PTYPE_HARBOR = 5,
+    PTYPE_SOCKET = 6,
+    PTYPE_ERROR = 7,
+    PTYPE_QUEUE = 8,
+    PTYPE_DEBUG = 9,
+    PTYPE_LUA = 10,
+    PTYPE_SNAX = 11,
+    PTYPE_TRACE = 12,
+
     init = initialisation.init,
     init_service = lifecycle.init_service,
     start = lifecycle.start,
     exit = lifecycle.exit,
-    term = lifecycle.term,
+    term = dispatch.term,
 
-    dispatch_message = dispatcher.dispatch_message,
+    dispatch_message = dispatch.message,
+    dispatch_unknown_request = dispatch.unknown_request,
+    dispatch_unknown_response = dispatch.unknown_response,
 
-    send = calls.send,
+    send = dispatch.send,
     rawsend = calls.rawsend,
     redirect = calls.redirect,
-    call = calls.call,
-    rawcall = calls.rawcall,
+    call = dispatch.call,
+    rawcall = dispatch.rawcall,
     tracecall = calls.tracecall,
-    ret = calls.ret,
-    retpack = calls.retpack,
-    response = calls.response,
-    ignoreret = calls.ignoreret,
-    context = calls.context,
+    ret = dispatch.ret,
+    retpack = dispatch.retpack,
+    response = dispatch.response,
+    ignoreret = dispatch.ignoreret,
+    context = dispatch.context,
     address = calls.address,
 
-    fork = tasks.fork,
-    timeout = tasks.timeout,
-    sleep = tasks.sleep,
-    yield = tasks.yield,
-    wait = tasks.wait,
-    wakeup = tasks.wakeup,
-    killthread = tasks.killthread,
-    trace_timeout = tasks.trace_timeout,
+    fork = dispatch.fork,
+    timeout = dispatch.timeout,
+    sleep = dispatch.sleep,
+    yield = dispatch.yield,
+    wait = dispatch.wait,
+    wakeup = dispatch.wakeup,
+    trace_timeout = dispatch.trace_timeout,
+
+    trace = dispatch.trace,
+    tracetag = dispatch.tracetag,
 
     pack = core.pack,
     packstring = core.packstring,
@@ -66,10 +84,6 @@ local skynet = {
     harbor = core.harbor,
     tracelog = core.trace,
 }
-
-for name, id in pairs(state.PTYPE) do
-    skynet["PTYPE_" .. name] = id
-end
 
 ---------------------------------------------------------------------------------------------------------------- message classes
 
@@ -122,7 +136,7 @@ skynet.register_protocol {
     id = skynet.PTYPE_ERROR,
     pack = function(...) return ... end,
     unpack = function(...) return ... end,
-    dispatch = lifecycle.on_error,
+    dispatch = dispatch.on_error,
 }
 
 ------------------------------------------------------------------------------------------------------- what most services never use
@@ -132,19 +146,10 @@ skynet.register_protocol {
 ---@return skein.RequestSet
 function skynet.request(req) return require "skein.select"(req) end
 
---- Replaces what happens to a send that no class or handler takes; returns the handler before.
----@param handler fun(session: integer, source: integer, msg: lightuserdata, sz: integer, class: string|integer)
----@return function
-function skynet.dispatch_unknown_request(handler)
-    return require("skein.unknown").dispatch_unknown_request(handler)
-end
-
---- Replaces what happens to a response nobody waits for; returns the handler before.
----@param handler fun(session: integer, source: integer, msg: lightuserdata, sz: integer)
----@return function
-function skynet.dispatch_unknown_response(handler)
-    return require("skein.unknown").dispatch_unknown_response(handler)
-end
+--- Ends a task that is suspended or has not begun. Its requester gets an error, its to-be-closed variables are closed.
+---@param thread thread|string  the task, or a Lua pattern for its name
+---@return thread?
+function skynet.killthread(thread) return require("skein.tasks").killthread(thread) end
 
 --- Suspended tasks: how many; with a table: it is filled with their tracebacks; with a session or a task: that one.
 ---@param what nil|table|integer|thread|"init"
@@ -154,14 +159,6 @@ function skynet.task(what) return require("skein.inspect").task(what) end
 --- Suspended tasks, those at the same place counted together.
 ---@return table<string, string>
 function skynet.uniqtask() return require("skein.inspect").uniqtask() end
-
---- Starts to trace the running task.
----@param info string?
-function skynet.trace(info) require("skein.tracing").begin(state.running, info) end
-
---- The tag of the running task; false when its class is never traced.
----@return string|false|nil
-function skynet.tracetag() return state.tags[state.running] end
 
 ----------------------------------------------------------------------------------------------------------- identity, time, settings
 

@@ -15,6 +15,7 @@ pub mod library;
 
 mod alloc;
 mod codecache;
+mod dispatch;
 mod hand;
 mod memory;
 mod profile;
@@ -27,8 +28,11 @@ pub use state::{CONTEXT_KEY, ServiceState};
 
 /// Native modules that every Lua service can `require`, whatever its `lua_cpath` says. `skynet.profile` and
 /// `skynet.codecache` are loaded before the first line of Lua.
-const PRELOADED: [(&CStr, lua_CFunction); 2] =
-    [(c"skynet.core", core::open_core), (c"skynet.memory", memory::open)];
+const PRELOADED: [(&CStr, lua_CFunction); 3] = [
+    (c"skynet.core", core::open_core),
+    (c"skynet.memory", memory::open),
+    (c"skein.dispatch", dispatch::open),
+];
 
 /// Why a node did not run. `Display` is one line.
 #[derive(Debug, thiserror::Error)]

@@ -41,6 +41,72 @@ struct Record {
     since: u64,
 }
 
+/// Registry keys, by address: where native code that resumes coroutines finds the records and their count.
+static RECORDS_KEY: u8 = 0;
+static STARTED_KEY: u8 = 1;
+
+/// Measures coroutines for whoever resumes them without [`resume`].
+#[derive(Clone, Copy)]
+pub(crate) struct Meter {
+    started: *const usize,
+}
+
+impl Meter {
+    /// Measures nothing.
+    pub(crate) const NONE: Meter = Meter { started: ptr::null() };
+
+    /// The meter of a state. Pushes the table of records, or nil if the module was never opened.
+    ///
+    /// # Safety
+    ///
+    /// `state` is valid, with two free slots. The meter is good while the state lives.
+    pub(crate) unsafe fn find(state: *mut lua_State) -> Meter {
+        // SAFETY: promised by the caller; the userdata is one `usize`, and the registry keeps it.
+        unsafe {
+            ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, (&raw const RECORDS_KEY).cast());
+            ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, (&raw const STARTED_KEY).cast());
+            let started = ffi::lua_touserdata(state, -1).cast_const().cast();
+            ffi::lua_settop(state, -2);
+            Meter { started }
+        }
+    }
+
+    /// Whether anybody is measured.
+    #[inline]
+    pub(crate) fn is_on(self) -> bool {
+        // SAFETY: found by `find`, whose promise is that the state lives.
+        !self.started.is_null() && unsafe { *self.started } > 0
+    }
+
+    /// The resume of `co` begins, or has ended. `records` is the slot of `desk` that has the table.
+    ///
+    /// # Safety
+    ///
+    /// Both are states of one machine with a free slot, and no Lua runs on either.
+    #[cold]
+    pub(crate) unsafe fn mark(self, desk: *mut lua_State, records: c_int, co: *mut lua_State, begins: bool) {
+        // SAFETY: promised by the caller; nothing here allocates. The table holds nothing but `Record`s.
+        unsafe {
+            ffi::lua_pushthread(co);
+            ffi::lua_xmove(co, desk, 1);
+            ffi::lua_rawget(desk, records);
+            let record = ffi::lua_touserdata(desk, -1).cast::<Record>();
+            ffi::lua_settop(desk, -2);
+            if record.is_null() {
+                return;
+            }
+            if begins {
+                if (*record).since == 0 {
+                    (*record).since = now();
+                }
+            } else if (*record).since != 0 {
+                (*record).total += now().saturating_sub((*record).since);
+                (*record).since = 0;
+            }
+        }
+    }
+}
+
 const FUNCTIONS: [(&CStr, lua_CFunction); 4] =
     [(c"start", start), (c"stop", stop), (c"resume", resume), (c"wrap", wrap)];
 
@@ -58,7 +124,11 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
         ffi::lua_pushstring(state, c"k".as_ptr());
         ffi::lua_setfield(state, -2, c"__mode".as_ptr());
         ffi::lua_setmetatable(state, -2);
+        ffi::lua_pushvalue(state, -1);
+        ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, (&raw const RECORDS_KEY).cast());
         ffi::lua_newuserdatauv(state, size_of::<usize>(), 0).cast::<usize>().write(0);
+        ffi::lua_pushvalue(state, -1);
+        ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, (&raw const STARTED_KEY).cast());
         for (name, function) in FUNCTIONS {
             ffi::lua_pushvalue(state, -2);
             ffi::lua_pushvalue(state, -2);

@@ -13,7 +13,7 @@
 //! struct snlua's context and the `callback_context` userdata of lua-skynet.c → [`ServiceState`]; _cb, forward_cb →
 //! [`ServiceState::deliver`].
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
@@ -21,8 +21,9 @@ use std::sync::Arc;
 use skein_arena::{Arena, Block};
 use skein_runtime::{Message, ServiceContext};
 
+use crate::dispatch::{Dispatcher, failed_line};
 use crate::hand::Hand;
-use crate::raw::{ffi, interrupt, lua_State};
+use crate::raw::{bytes, ffi, interrupt, lua_State};
 use crate::seri::out::Out;
 use crate::seri::{carrier, pack};
 
@@ -37,10 +38,14 @@ pub struct ServiceState {
     callback: Cell<Callback>,
     /// Where the machine has the string `__pairs`.
     pub(crate) pairs: Cell<*const c_void>,
+    /// Messages go to the dispatcher, and not to the callback.
+    native: Cell<bool>,
     /// How large the next packed message will probably be.
     hint: Cell<usize>,
     /// What a function is about to push: pushing may raise, and must not jump over the owner.
     kept: RefCell<Kept>,
+    /// In the end it answers what is open: the Lua state is closed by then, and its finalizers had their say.
+    dispatcher: OnceCell<Box<Dispatcher>>,
 }
 
 #[derive(Clone, Copy)]
@@ -78,9 +83,31 @@ impl ServiceState {
             hand: Hand::new(),
             callback: Cell::new(callback),
             pairs: Cell::new(ptr::null()),
+            native: Cell::new(false),
             hint: Cell::new(LEAST_HINT),
             kept: RefCell::default(),
+            dispatcher: OnceCell::new(),
         })
+    }
+
+    /// The native dispatcher, once `skein.dispatch` is open.
+    #[inline]
+    pub(crate) fn dispatcher(&self) -> Option<&Dispatcher> {
+        self.dispatcher.get().map(|it| &**it)
+    }
+
+    /// Makes the native dispatcher; `None` if there is one.
+    pub(crate) fn install_dispatcher(
+        &self,
+        make: impl FnOnce(Arc<ServiceContext>) -> Dispatcher,
+    ) -> Option<&Dispatcher> {
+        self.dispatcher.set(Box::new(make(Arc::clone(&self.ctx)))).ok()?;
+        self.dispatcher()
+    }
+
+    /// From the next message on, messages go to the native dispatcher.
+    pub(crate) fn dispatch_natively(&self) {
+        self.native.set(true);
     }
 
     /// The service whose messages this state handles.
@@ -99,6 +126,12 @@ impl ServiceState {
     /// # Safety
     /// Called by the worker that runs the service, with no Lua function of this state running.
     pub unsafe fn deliver(&self, message: Message) {
+        if self.native.get()
+            && let Some(dispatcher) = self.dispatcher()
+        {
+            // SAFETY: by the caller's promise.
+            return unsafe { dispatcher.deliver(self, message) };
+        }
         let Callback { thread, forward, fresh } = self.callback.get();
         if thread.is_null() {
             return;
@@ -140,19 +173,9 @@ impl ServiceState {
         let own = self.ctx.handle().0;
         let line = match status {
             ffi::LUA_ERRRUN => {
-                let mut line =
-                    format!("lua call [{source:x} to :{own:x} : {session} msgsz = {size}] error : \x1b[31m")
-                        .into_bytes();
-                let mut len = 0;
                 // SAFETY: the traceback function always answers a string, and it stays until the stack is cut.
-                unsafe {
-                    let text = ffi::lua_tolstring(thread, -1, &mut len);
-                    if !text.is_null() {
-                        line.extend_from_slice(std::slice::from_raw_parts(text.cast(), len));
-                    }
-                }
-                line.extend_from_slice(b"\x1b[0m");
-                line
+                let text = unsafe { bytes(thread, -1) };
+                failed_line(self.ctx.handle(), source, session, size, text.unwrap_or_default())
             }
             ffi::LUA_ERRMEM => {
                 format!("lua memory error : [{source:x} to :{own:x} : {session}]").into_bytes()
@@ -187,6 +210,7 @@ impl ServiceState {
             ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, (&raw const PREVIOUS).cast());
             ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, (&raw const CURRENT).cast());
             self.callback.set(Callback { thread, forward, fresh: true });
+            self.native.set(false);
         }
     }
 

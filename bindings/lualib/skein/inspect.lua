@@ -1,21 +1,20 @@
 --- What the tasks of this service wait for, for consoles and debuggers.
-local state = require "skein.state"
+local dispatch = require "skein.dispatch"
+local lifecycle = require "skein.lifecycle"
 
-local TOMBSTONE = state.TOMBSTONE
+--- Stands for a task that gave up, while the message it waited for is still to come.
+local TOMBSTONE <const> = "BREAK"
 
 local inspect = {}
 
-local function describe(task)
-    if task == TOMBSTONE then return TOMBSTONE end
-    return state.timer_origin[task] or debug.traceback(task)
-end
-
-local function count()
-    local n = 0
-    for _, task in pairs(state.waiting) do
-        if task ~= TOMBSTONE then n = n + 1 end
+--- Who waits, by session, and a function that describes each.
+local function snapshot()
+    local waiting, origins = dispatch.waiting()
+    return waiting, function(session)
+        local task = waiting[session]
+        if task == TOMBSTONE then return TOMBSTONE end
+        return origins[session] or debug.traceback(task)
     end
-    return n
 end
 
 --- * nothing: how many tasks are suspended
@@ -26,22 +25,22 @@ end
 ---@param what nil|table|integer|thread|"init"
 ---@return integer|string|nil
 function inspect.task(what)
-    if what == nil then return count() end
+    if what == nil then return dispatch.count() end
     local kind = type(what)
+    local waiting, describe = snapshot()
     if kind == "table" then
-        for session, task in pairs(state.waiting) do
-            what[string.format("%s session: %d", task, session)] = describe(task)
+        for session, task in pairs(waiting) do
+            what[string.format("%s session: %d", task, session)] = describe(session)
         end
     elseif kind == "number" then
-        local task = state.waiting[what]
-        if task then return describe(task) end
+        if waiting[what] then return describe(what) end
         return "No session"
     elseif kind == "thread" then
-        for session, task in pairs(state.waiting) do
+        for session, task in pairs(waiting) do
             if task == what then return session end
         end
-    elseif what == "init" and state.starting then
-        return debug.traceback(state.starting)
+    elseif what == "init" and lifecycle.starting then
+        return debug.traceback(lifecycle.starting)
     end
 end
 
@@ -53,9 +52,10 @@ local DOTTED <const> = 10
 --- Suspended tasks, those at the same place counted together: `"<n>\tsessions:[…]\n"` → traceback.
 ---@return table<string, string>
 function inspect.uniqtask()
+    local waiting, describe = snapshot()
     local groups = {}
-    for session, task in pairs(state.waiting) do
-        local text = describe(task)
+    for session in pairs(waiting) do
+        local text = describe(session)
         local group = groups[text]
         if group then
             group[#group + 1] = session

@@ -1,30 +1,18 @@
 --- Several requests at once, answers as they come: `for req, resp in skynet.request{…}{…}:select(timeout) do … end`.
 ---
---- Each request has a task set aside that takes its answer (`state.collectors`); it runs only to put the answer in line and to wake
---- the iterator. Closing the set leaves tombstones for the answers, and for the timer, that are still to come.
-local core = require "skynet.core"
-local dispatcher = require "skein.dispatcher"
-local state = require "skein.state"
-local tasks = require "skein.tasks"
-
-local TOMBSTONE = state.TOMBSTONE
-
-local NEAR_END = state.NEAR_END
-local waiting = state.waiting
-local call_target = state.call_target
-local collectors = state.collectors
+--- Each request has a task set aside that takes its answer; it runs only to put the answer in line and to wake the iterator.
+--- Closing the set gives up on the answers, and on the timer, that are still to come.
+local dispatch = require "skein.dispatch"
 
 --- One request on its way.
 ---@class skein.Pending
 ---@field set skein.RequestSet
 ---@field req table
 ---@field session integer
-local Pending = {}
-Pending.__index = Pending
 
 ---@class skein.RequestSet
 ---@field timeout boolean?  true when the timer ended the iteration
----@field private pending table<integer, skein.Pending>?  session → request; nil before `select`
+---@field private pending table<integer, table>?  session → request; nil before `select`
 ---@field private outstanding integer
 ---@field private unsent table[]
 ---@field private arrived table[]  requests and answers, in order of arrival
@@ -35,18 +23,18 @@ Pending.__index = Pending
 local RequestSet = {}
 RequestSet.__index = RequestSet
 
---- The answer is here, or is known never to come.
+--- The answer to a request is here, or is known never to come.
+---@param set skein.RequestSet
+---@param pending skein.Pending
 ---@param ok boolean
 ---@param msg lightuserdata?
 ---@param sz integer?
-function Pending:arrived(ok, msg, sz)
-    local set, session = self.set, self.session
-    call_target[session] = nil
-    set.pending[session] = nil
+local function arrived(set, pending, ok, msg, sz)
+    set.pending[pending.session] = nil
     set.outstanding = set.outstanding - 1
     local resp, failure = false, nil
     if ok then
-        local answer = table.pack(pcall(state.proto[self.req[2]].unpack, msg, sz))
+        local answer = table.pack(pcall(dispatch.proto[pending.req[2]].unpack, msg, sz))
         if answer[1] then
             resp = table.pack(table.unpack(answer, 2, answer.n))
         else
@@ -54,8 +42,8 @@ function Pending:arrived(ok, msg, sz)
         end
     end
     set.last = set.last + 1
-    set.arrived[set.last] = { self.req, resp }
-    dispatcher.wakeup(set)
+    set.arrived[set.last] = { pending.req, resp }
+    dispatch.wakeup(set)
     if failure then error(failure, 0) end
 end
 
@@ -72,24 +60,15 @@ RequestSet.__call = RequestSet.add
 
 ---@private
 function RequestSet:send(req)
-    local p = state.proto[req[2]]
-    local tag = state.tags[state.running]
-    if tag then
-        core.trace(tag, "call", 4)
-        core.send(req[1], state.PTYPE.TRACE, 0, tag)
-    end
-    if state.careful then require("skein.sessions").clear_way() end
-    local session = core.send(req[1], p.id, nil, p.pack(table.unpack(req, 3, req.n)))
+    local pending = { req = req }
+    local session = dispatch.ask(function(...)
+        arrived(self, pending, ...)
+    end, req[1], req[2], table.unpack(req, 3, req.n))
     if not session then
         table.insert(self.unsent, req)
         return
     end
-    if session > NEAR_END then state.careful = true end
-    local pending = setmetatable({ set = self, req = req, session = session }, Pending)
-    local task = dispatcher.take()
-    collectors[task] = pending
-    waiting[session] = task
-    call_target[session] = req[1]
+    pending.session = session
     self.pending[session] = pending
     self.outstanding = self.outstanding + 1
 end
@@ -98,10 +77,10 @@ end
 function RequestSet:start_timer(timeout)
     self.expired = false
     local _
-    _, self.timer = tasks.arm(timeout, function()
+    _, self.timer = dispatch.arm(timeout, function()
         self.timer = nil
         self.expired = true
-        dispatcher.wakeup(self)
+        dispatch.wakeup(self)
     end)
 end
 
@@ -123,7 +102,7 @@ function RequestSet:next()
             self.timeout = true
             return nil
         end
-        tasks.wait(self)
+        dispatch.wait(self)
     end
 end
 
@@ -140,29 +119,20 @@ function RequestSet:select(timeout)
         self:send(req)
     end
     if timeout then self:start_timer(timeout) end
-    return function() return self:next() end, nil, nil, self
+    return function()
+        return self:next()
+    end, nil, nil, self
 end
 
 --- Gives up on what has not come.
 function RequestSet:close()
     for session in pairs(self.pending or {}) do
-        local task = waiting[session]
-        if task and task ~= TOMBSTONE then
-            waiting[session] = TOMBSTONE
-            collectors[task] = nil
-            dispatcher.give_back(task)
-        end
-        call_target[session] = nil
+        dispatch.give_up(session)
     end
     self.pending = {}
     self.outstanding = 0
     if self.timer then
-        local task = waiting[self.timer]
-        if task and task ~= TOMBSTONE then
-            waiting[self.timer] = TOMBSTONE
-            state.callbacks[task] = nil
-            dispatcher.give_back(task)
-        end
+        dispatch.give_up(self.timer)
         self.timer = nil
     end
 end

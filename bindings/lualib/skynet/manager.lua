@@ -1,7 +1,6 @@
 --- Adds to `skynet` what supervisors need: launching native modules, killing, naming, forwarding.
 local skynet = require "skynet"
 local core = require "skynet.core"
-local dispatcher = require "skein.dispatcher"
 local lifecycle = require "skein.lifecycle"
 
 --- The longest global name.
@@ -57,7 +56,7 @@ end
 ---@param map table<integer, integer>
 ---@param start_func async fun()
 function skynet.forward_type(map, start_func)
-    local dispatch = dispatcher.dispatch_message
+    local dispatch = skynet.dispatch_message
     lifecycle.start_with(function(ptype, msg, sz, ...)
         local forwarded = map[ptype]
         if forwarded then return dispatch(forwarded, msg, sz, ...) end
@@ -71,7 +70,7 @@ end
 ---@param f fun(ptype: integer, msg: lightuserdata, sz: integer, session: integer, source: integer): ...
 ---@param start_func async fun()
 function skynet.filter(f, start_func)
-    local dispatch = dispatcher.dispatch_message
+    local dispatch = skynet.dispatch_message
     lifecycle.start_with(function(...) dispatch(f(...)) end, nil, start_func)
 end
 

@@ -65,15 +65,21 @@ pub(super) unsafe extern "C-unwind" fn packstring(state: *mut lua_State) -> c_in
 
 /// How packing went, as plain data.
 #[derive(Clone, Copy)]
-enum Packed {
+pub(crate) enum Packed {
+    /// A block and its size.
     Block(*const u8, usize),
     /// The error is on top of the stack, to be passed through as it is.
     Raised,
+    /// The error to raise.
     Refused(Raise),
 }
 
+/// A refusal as what a raw function answers.
+///
+/// # Safety
+/// `state` is valid, and `refused` came from packing in it.
 #[cold]
-unsafe fn explain(state: *mut lua_State, refused: Refused) -> Packed {
+pub(crate) unsafe fn explain(state: *mut lua_State, refused: Refused) -> Packed {
     Packed::Refused(match refused {
         Refused::Raised => return Packed::Raised,
         Refused::TooDeep => Raise::new("serialize can't pack too depth table"),
@@ -113,14 +119,28 @@ pub(super) unsafe extern "C-unwind" fn unpack(state: *mut lua_State) -> c_int {
         if address == 0 {
             return ffi::luaL_error(state, c"deserialize null pointer".as_ptr());
         }
-        let (at, size) = match guard(|| Ok(service.hand.look(address, size)?)) {
-            Ok(found) => found,
-            Err(error) => raise(state, error),
-        };
-        // The hand keeps the block until `end_reading`, whatever finalizers do.
-        let stream = slice::from_raw_parts(at, size);
-        unpack_block(state, service, address, stream)
+        unpack_held(state, service, address, size)
     }
+}
+
+/// Pushes the values of the block at `address` in hand, and says how many. Raises what `core.unpack` does.
+///
+/// # Safety
+/// `state` is valid, and nothing with a destructor is alive.
+#[inline]
+pub(crate) unsafe fn unpack_held(
+    state: *mut lua_State,
+    service: &ServiceState,
+    address: usize,
+    size: i64,
+) -> c_int {
+    let (at, size) = match guard(|| Ok(service.hand.look(address, size)?)) {
+        Ok(found) => found,
+        // SAFETY: by the caller's promise.
+        Err(error) => unsafe { raise(state, error) },
+    };
+    // SAFETY: the hand keeps the block until `end_reading`, whatever finalizers do.
+    unsafe { unpack_block(state, service, address, slice::from_raw_parts(at, size)) }
 }
 
 /// Unpacks a block in hand, and claims the blocks that are in transit inside of it.

@@ -17,9 +17,9 @@ use crate::state::{CONTEXT_KEY, ServiceState};
 mod callback;
 mod clock;
 mod command;
-mod log;
-mod message;
-mod send;
+pub(crate) mod log;
+pub(crate) mod message;
+pub(crate) mod send;
 
 /// A function and its name in the module.
 type Entry = (&'static std::ffi::CStr, ffi::lua_CFunction);

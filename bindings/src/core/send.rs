@@ -5,6 +5,7 @@
 
 use std::ffi::c_int;
 
+use skein_arena::Block;
 use skein_runtime::{Handle, MessageType, SendError};
 
 use super::service;
@@ -51,23 +52,35 @@ pub(super) unsafe extern "C-unwind" fn harbor(state: *mut lua_State) -> c_int {
 
 /// Where a message goes.
 #[derive(Clone, Copy)]
-enum To<'a> {
+pub(crate) enum To<'a> {
+    /// A service.
     Handle(u32),
+    /// A name, as `:hex`, `.local` or global.
     Name(&'a [u8]),
 }
 
 /// What a message consists of.
 #[derive(Clone, Copy)]
-enum Body<'a> {
+pub(crate) enum Body<'a> {
+    /// Bytes to be copied.
     Text(&'a [u8]),
-    Pointer { address: usize, size: i64 },
+    /// A block in hand.
+    Pointer {
+        /// Its address.
+        address: usize,
+        /// How much of it.
+        size: i64,
+    },
 }
 
 /// What Lua hears of it.
 #[derive(Clone, Copy)]
-enum Sent {
+pub(crate) enum Sent {
+    /// It is on its way, with this session.
     Session(i32),
+    /// No message can be so large.
     TooLarge,
+    /// Nobody is there.
     Nowhere,
 }
 
@@ -76,21 +89,14 @@ unsafe fn send_from(state: *mut lua_State, source: Option<Handle>, index: c_int)
     // Read. SAFETY: any of these may raise, and nothing with a destructor is alive; argument slots keep their values, so
     // the bytes of strings stay put until we return.
     let (service, to, ty, session, body) = unsafe {
-        let to = destination(state);
+        let to = destination(state, 1);
         let ty = ffi::luaL_checkinteger(state, index) as i32;
         let session = if ffi::lua_type(state, index + 1) == ffi::LUA_TNIL {
             None
         } else {
             Some(ffi::luaL_checkinteger(state, index + 1) as i32)
         };
-        let body = match ffi::lua_type(state, index + 2) {
-            ffi::LUA_TSTRING => Body::Text(bytes(state, index + 2).unwrap_or_default()),
-            ffi::LUA_TLIGHTUSERDATA => Body::Pointer {
-                address: ffi::lua_touserdata(state, index + 2).addr(),
-                size: ffi::luaL_checkinteger(state, index + 3),
-            },
-            _ => raise(state, Raise::new(format_args!("invalid param {}", type_name(state, index + 2)))),
-        };
+        let body = body(state, index + 2);
         (service(state), to, ty, session, body)
     };
 
@@ -118,26 +124,44 @@ unsafe fn send_from(state: *mut lua_State, source: Option<Handle>, index: c_int)
     1
 }
 
-/// Argument 1 as skynet reads it: what converts to an integer is a handle, other strings are names.
+/// Arguments `index` and after it as a message: a string, or a pointer and a size.
+///
+/// # Safety
+/// As for [`raise`]; the bytes are good while the slot keeps its value.
+pub(crate) unsafe fn body<'a>(state: *mut lua_State, index: c_int) -> Body<'a> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        match ffi::lua_type(state, index) {
+            ffi::LUA_TSTRING => Body::Text(bytes(state, index).unwrap_or_default()),
+            ffi::LUA_TLIGHTUSERDATA => Body::Pointer {
+                address: ffi::lua_touserdata(state, index).addr(),
+                size: ffi::luaL_checkinteger(state, index + 1),
+            },
+            _ => raise(state, Raise::new(format_args!("invalid param {}", type_name(state, index)))),
+        }
+    }
+}
+
+/// Argument `index` as skynet reads an address: what converts to an integer is a handle, other strings are names.
 ///
 /// # Safety
 /// As for [`raise`].
-unsafe fn destination<'a>(state: *mut lua_State) -> To<'a> {
+pub(crate) unsafe fn destination<'a>(state: *mut lua_State, index: c_int) -> To<'a> {
     // SAFETY: by the caller's promise; nothing here converts the value in its slot.
     unsafe {
-        let handle = ffi::lua_tointegerx(state, 1, std::ptr::null_mut()) as u32;
+        let handle = ffi::lua_tointegerx(state, index, std::ptr::null_mut()) as u32;
         if handle != 0 {
             return To::Handle(handle);
         }
-        match ffi::lua_type(state, 1) {
+        match ffi::lua_type(state, index) {
             ffi::LUA_TNUMBER => raise(state, Raise::new("Invalid service address 0")),
             ffi::LUA_TSTRING => {
-                let name = bytes(state, 1).unwrap_or_default();
+                let name = bytes(state, index).unwrap_or_default();
                 // Names are C strings there.
                 To::Name(name.split(|&byte| byte == 0).next().unwrap_or_default())
             }
             _ => {
-                let what = type_name(state, 1);
+                let what = type_name(state, index);
                 raise(
                     state,
                     Raise::new(format_args!("dest address type ({what}) must be a string or number.")),
@@ -147,7 +171,11 @@ unsafe fn destination<'a>(state: *mut lua_State) -> To<'a> {
     }
 }
 
-fn deliver(
+/// Makes the block of a message, and sends it.
+///
+/// # Errors
+/// The pointer is no good, the arena is full, or the runtime refuses.
+pub(crate) fn deliver(
     service: &ServiceState,
     to: To<'_>,
     source: Option<Handle>,
@@ -173,6 +201,22 @@ fn deliver(
         }
         Body::Pointer { address, size } => Some(service.hand.take(service.arena, address, size)?),
     };
+    post(service, to, source, ty, session, block)
+}
+
+/// Sends a block.
+///
+/// # Errors
+/// The runtime refuses.
+#[inline]
+pub(crate) fn post(
+    service: &ServiceState,
+    to: To<'_>,
+    source: Option<Handle>,
+    ty: MessageType,
+    session: Option<i32>,
+    block: Option<Block>,
+) -> Result<Sent, Raise> {
     let sent = match to {
         To::Handle(handle) => service.ctx.send(Handle(handle), source, ty, session, block),
         To::Name(name) => {

@@ -124,13 +124,7 @@ elseif role == "actor" then
         local left = skynet.task()
         local closures = 0
         if check.skein then
-            local state = require "skein.state"
-            for _ in pairs(state.closures) do
-                closures = closures + 1
-            end
-            for _ in pairs(state.session_of) do
-                closures = closures + 1
-            end
+            closures = require("skein.dispatch").open_requests()
         end
         -- The request being served is one of them.
         skynet.retpack(count, left, closures - (check.skein and 1 or 0))

@@ -239,18 +239,6 @@ check.run("tasks", function()
     check.contains("trace_timeout", skynet.task(skynet.task(timer)), "TIMER ")
     skynet.trace_timeout(false)
     skynet.sleep(3)
-    if check.skein then
-        -- A.2: when the counter has come round, a number that is still waited on is passed over.
-        local state = require "skein.state"
-        state.careful = true
-        local last = skynet.genid()
-        state.waiting[last + 2], state.waiting[last + 3] = coroutine.create(print), coroutine.create(print)
-        local napper = skynet.fork(skynet.sleep, 1)
-        skynet.yield()
-        check.ok("A.2", (skynet.task(napper) or 0) > last + 3)
-        state.waiting[last + 2], state.waiting[last + 3] = nil, nil
-        skynet.sleep(2)
-    end
     -- In a nested plain coroutine the word of the framework comes out.
     check.eq("nested wrap", coroutine.wrap(function() skynet.sleep(0) end)(), "SUSPEND")
     skynet.yield()

@@ -9,7 +9,7 @@ require "skynet.manager"
 local check = {}
 
 --- Whether the library under test is skein's.
-check.skein = package.searchpath("skein.state", package.path) ~= nil
+check.skein = package.searchpath("skein.lifecycle", package.path) ~= nil
 
 local failures = 0
 local count = 0

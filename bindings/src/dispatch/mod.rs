@@ -1,0 +1,364 @@
+//! The dispatcher: from a message to the task it concerns, and on until nothing is left to run.
+//!
+//! What `skynet.lua` does in Lua for every message, this does around one `lua_resume`. The module `skein.dispatch` has the
+//! functions that the Lua library is made of; `dispatch.start()` puts [`Dispatcher::deliver`] in the place of a callback.
+//! A callback in Lua that calls `dispatch.message(type, msg, size, session, source)` works as well: proxies and filters do.
+//!
+//! # Who runs where
+//! * A *task* has a coroutine of its own, from a pool. Slot 1 of an idle one is the function [`serve`](serve::serve); a fork or a timer
+//!   lies above it, function and arguments, until its turn. So every task that has not begun is "suspended" to Lua, too.
+//! * The *floor* is the Lua thread below all tasks when the runtime calls: what may raise outside of a task (`create`,
+//!   `explain`, handlers of unknown messages) is called protected on it. When a callback in Lua calls, its own thread
+//!   stands in.
+//! * The *desk* is a Lua thread that never runs anything: what we keep in Lua (message classes, anchors, handlers) lies in
+//!   its first slots, and values pass over its top on their way to a coroutine. Only calls that neither allocate nor raise
+//!   use it, so nothing ever finds it half full.
+//!
+//! # The suspend protocol
+//! A task gives up control by yielding one word to whoever resumed it; coroutines in between pass it on.
+//! * `"SUSPEND"`: waits for a message or a wake-up. The session that it waits for belongs to the task that runs, whichever
+//!   coroutine called.
+//! * `"QUIT"`: the service is gone; close me. `"USER"`: a `skynet.coroutine` yield that no resume caught; a mistake.
+//! * nothing: parked by its own wish; nobody will resume it.
+//!
+//! It is resumed with `true, msg, size` when its message came, with `false` when it failed and with `false, "BREAK"` when
+//! it was woken. What native functions need behind a yield is in those values, on the coroutine's own stack, and in a
+//! session number; so it does no harm when somebody resumes a coroutine by hand.
+//!
+//! # Order
+//! After each task that suspends or ends: all woken tokens, then one failed session, then woken tokens again, until both
+//! are empty. After the message: the forks, each with the same draining. Errors are collected, and raised or logged as one
+//! at the end, so that no fork is lost.
+//!
+//! # Errors and ends
+//! A task that fails answers its request with an error and is closed: its to-be-closed variables run, and its coroutine
+//! is not used again. `unpack` runs inside of the task, so what it raises is such a failure. When the service ends,
+//! whatever ended it, every request on record gets an error: by `exit`, and by [`Drop`] for what is left.
+//!
+//! # Invariants
+//! * **D1** Between `lua_resume`s no Lua call is made that can raise; what may, is called protected.
+//! * **D2** No borrow of the [`Book`] lives across a Lua call that allocates: finalizers run there, and they are Lua code.
+//! * **D3** A coroutine of the pool is anchored, under its slot, from `create` until its slot is free.
+//! * **D4** A coroutine that is being resumed is neither resumed nor closed by anybody else (`Task::active`).
+//!
+//! # From skynet
+//! skynet.lua: co_create → [`pool`], suspend, dispatch_wakeup, dispatch_error_queue, raw_dispatch_message,
+//! skynet.dispatch_message → [`cycle`], [`run`] and [`serve`], yield_call, skynet.call → [`call`], skynet.ret, skynet.response → [`answer`],
+//! skynet.sleep, wait, wakeup, fork, timeout → [`sleep`], skynet.exit, _error_dispatch, killthread → [`end`], tracing →
+//! [`trace`], checksession → [`sessions`].
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr;
+use std::sync::Arc;
+
+use skein_runtime::{Handle, MessageType, ServiceContext};
+
+use crate::core::open_core;
+use crate::profile::Meter;
+use crate::raw::{Raise, ffi, guard, lua_State};
+use crate::state::ServiceState;
+
+mod answer;
+mod book;
+mod call;
+mod cycle;
+mod end;
+mod pool;
+mod run;
+mod serve;
+mod sessions;
+mod sleep;
+mod token;
+mod trace;
+mod unknown;
+
+use book::{Book, TaskId};
+pub(crate) use cycle::failed_line;
+
+/// The dispatcher of one service.
+pub(crate) struct Dispatcher {
+    ctx: Arc<ServiceContext>,
+    desk: Cell<*mut lua_State>,
+    floor: Cell<*mut lua_State>,
+    known: Cell<Known>,
+    meter: Cell<Meter>,
+    running: Cell<TaskId>,
+    /// `exit` was called: nothing new starts.
+    leaving: Cell<bool>,
+    /// The session counter is near its end, or has come round.
+    careful: Cell<bool>,
+    trace_timers: Cell<bool>,
+    /// Somebody watches idle coroutines at collections.
+    trimming: Cell<bool>,
+    traces_begun: Cell<u64>,
+    book: RefCell<Book>,
+}
+
+/// Objects that are recognised by their address.
+#[derive(Clone, Copy)]
+struct Known {
+    suspend: *const u8,
+    pack: *const c_void,
+    unpack: *const c_void,
+    on_error: *const c_void,
+}
+
+/// Slots of the desk.
+mod desk {
+    use std::ffi::c_int;
+
+    /// Message classes by name and number: `skynet._proto`.
+    pub(super) const PROTO: c_int = 1;
+    /// Slot + 1 → coroutine.
+    pub(super) const ANCHORS: c_int = 2;
+    /// Tokens of wake-ups that outlive a sleep.
+    pub(super) const TOKENS: c_int = 3;
+    pub(super) const SERVE: c_int = 4;
+    pub(super) const CREATE: c_int = 5;
+    pub(super) const EXPLAIN: c_int = 6;
+    pub(super) const TRACEBACK: c_int = 7;
+    pub(super) const UNKNOWN_RESPONSE: c_int = 8;
+    pub(super) const UNKNOWN_REQUEST: c_int = 9;
+    /// What `skynet.profile` measures.
+    pub(super) const RECORDS: c_int = 10;
+    pub(super) const BREAK: c_int = 11;
+    /// Names of the fields of a class.
+    pub(super) const DISPATCH: c_int = 12;
+    pub(super) const UNPACK: c_int = 13;
+    pub(super) const TRACE: c_int = 14;
+    pub(super) const NAME: c_int = 15;
+    /// The metatable of what watches collections.
+    pub(super) const WATCH: c_int = 16;
+    pub(super) const SLOTS: c_int = 16;
+}
+
+/// Registry keys, by address.
+static DESK: u8 = 0;
+static FLOOR: u8 = 1;
+
+/// Upvalues of all our functions.
+const SERVICE: c_int = 1;
+const SUSPEND: c_int = 2;
+const PROTO: c_int = 3;
+
+/// A function and its name in the module.
+type Entry = (&'static CStr, ffi::lua_CFunction);
+
+const FUNCTIONS: [Entry; 37] = [
+    (c"message", cycle::message),
+    (c"start", cycle::start),
+    (c"unknown_request", unknown::unknown_request),
+    (c"unknown_response", unknown::unknown_response),
+    (c"send", call::send),
+    (c"call", call::call),
+    (c"rawcall", call::rawcall),
+    (c"silentcall", call::silentcall),
+    (c"ask", call::ask),
+    (c"ret", answer::ret),
+    (c"retpack", answer::retpack),
+    (c"response", answer::response),
+    (c"context", answer::context),
+    (c"ignoreret", answer::ignoreret),
+    (c"handed_on", answer::handed_on),
+    (c"answered", answer::answered),
+    (c"sleep", sleep::sleep),
+    (c"wait", sleep::wait),
+    (c"yield", sleep::yield_now),
+    (c"wakeup", sleep::wakeup),
+    (c"fork", sleep::fork),
+    (c"timeout", sleep::timeout),
+    (c"arm", sleep::arm),
+    (c"trace_timeout", sleep::trace_timeout),
+    (c"give_up", end::give_up),
+    (c"on_error", end::on_error),
+    (c"term", end::term),
+    (c"leave", end::leave),
+    (c"finish", end::finish),
+    (c"forks", end::forks),
+    (c"unfork", end::unfork),
+    (c"waiting", end::waiting),
+    (c"count", end::count),
+    (c"open_requests", end::open_requests),
+    (c"kill", end::kill),
+    (c"trace", trace::begin),
+    (c"tracetag", trace::tag),
+];
+
+impl Dispatcher {
+    fn new(ctx: Arc<ServiceContext>) -> Dispatcher {
+        Dispatcher {
+            ctx,
+            desk: Cell::new(ptr::null_mut()),
+            floor: Cell::new(ptr::null_mut()),
+            known: Cell::new(Known {
+                suspend: ptr::null(),
+                pack: ptr::null(),
+                unpack: ptr::null(),
+                on_error: ptr::null(),
+            }),
+            meter: Cell::new(Meter::NONE),
+            running: Cell::new(TaskId::NONE),
+            leaving: Cell::new(false),
+            careful: Cell::new(false),
+            trace_timers: Cell::new(false),
+            trimming: Cell::new(false),
+            traces_begun: Cell::new(0),
+            book: RefCell::default(),
+        }
+    }
+
+    /// Tells `to` that its request `session` failed. A peer that is gone needs no answer.
+    fn send_error(&self, to: u32, session: i32) {
+        if to != 0 {
+            let _ = self.ctx.send(Handle(to), None, MessageType::ERROR, Some(session), None);
+        }
+    }
+
+    /// Answers all requests on record with errors, those of closures too.
+    fn fail_all(&self) {
+        let open = {
+            let mut book = self.book.borrow_mut();
+            let mut open = book.take_requests();
+            open.extend(std::mem::take(&mut book.closures).into_values());
+            open
+        };
+        for (source, session) in open {
+            self.send_error(source, session);
+        }
+    }
+}
+
+impl Drop for Dispatcher {
+    /// The service is gone, and so is its Lua state: whoever still waits hears of it. When even the launcher is gone the
+    /// whole node goes down, and nobody needs to know.
+    fn drop(&mut self) {
+        if self.ctx.node().query(b".launcher").is_some() {
+            self.fail_all();
+        }
+    }
+}
+
+/// Work of a raw function that has no result.
+#[inline]
+fn attempt(work: impl FnOnce()) -> Result<(), Raise> {
+    guard(|| {
+        work();
+        Ok(())
+    })
+}
+
+/// The service that the running function belongs to, and its dispatcher.
+///
+/// # Safety
+/// `state` runs a function that [`open`] made.
+#[inline(always)]
+unsafe fn at<'a>(state: *mut lua_State) -> (&'a ServiceState, &'a Dispatcher) {
+    // SAFETY: upvalue 1 is the service, which outlives the Lua state; its dispatcher was made before the function.
+    unsafe {
+        let service = &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(SERVICE)).cast::<ServiceState>();
+        (service, service.dispatcher().unwrap_unchecked())
+    }
+}
+
+/// Opens `skein.dispatch`. Stack: 1 out. Raises in a state without a service, and when it is open already.
+///
+/// # Safety
+/// Called by Lua.
+pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
+    // SAFETY: Lua gives us a valid `state` with free slots; nothing with a destructor is alive when a call raises. The
+    // registry's address is that of a `ServiceState`, which outlives the Lua state.
+    unsafe {
+        let service = crate::core::context(state);
+        if service.is_null() {
+            return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
+        }
+        let service = &*service;
+        let dispatcher = match service.install_dispatcher(Dispatcher::new) {
+            Some(dispatcher) => dispatcher,
+            None => return ffi::luaL_error(state, c"skein.dispatch is open already".as_ptr()),
+        };
+        ffi::lua_settop(state, 0);
+        ffi::luaL_checkstack(state, desk::SLOTS + ffi::LUA_MINSTACK, ptr::null());
+        ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int + 1);
+        ffi::lua_createtable(state, 0, 16);
+        ffi::lua_pushvalue(state, 2);
+        ffi::lua_setfield(state, 1, c"proto".as_ptr());
+        ffi::luaL_requiref(state, c"skynet.core".as_ptr(), open_core, 0);
+        // 1: the module, 2: the classes, 3: skynet.core, 4: the word, 5 and 6: desk and floor.
+        ffi::lua_pushstring(state, c"SUSPEND".as_ptr());
+        let word = ffi::lua_tolstring(state, 4, ptr::null_mut()).cast();
+        let desk = thread(state, &DESK, desk::SLOTS);
+        let floor = thread(state, &FLOOR, 0);
+        for (name, function) in FUNCTIONS {
+            closure(state, service, function);
+            ffi::lua_setfield(state, 1, name.as_ptr());
+        }
+
+        ffi::lua_getfield(state, 3, c"pack".as_ptr());
+        ffi::lua_getfield(state, 3, c"unpack".as_ptr());
+        ffi::lua_getfield(state, 1, c"on_error".as_ptr());
+        // Kept in the registry, so that no other function ever has their address.
+        let known = Known {
+            suspend: word,
+            pack: ffi::lua_topointer(state, -3),
+            unpack: ffi::lua_topointer(state, -2),
+            on_error: ffi::lua_topointer(state, -1),
+        };
+        for _ in 0..3 {
+            ffi::luaL_ref(state, ffi::LUA_REGISTRYINDEX);
+        }
+
+        // The desk, slot by slot.
+        let top = ffi::lua_gettop(state);
+        ffi::lua_pushvalue(state, 2);
+        ffi::lua_createtable(state, 8, 0);
+        ffi::lua_createtable(state, 0, 0);
+        closure(state, service, serve::serve);
+        closure(state, service, pool::create);
+        closure(state, service, run::explain);
+        ffi::lua_pushcfunction(state, unknown::traceback);
+        closure(state, service, unknown::log_response);
+        closure(state, service, unknown::log_request);
+        let meter = Meter::find(state);
+        ffi::lua_pushstring(state, c"BREAK".as_ptr());
+        for name in [c"dispatch", c"unpack", c"trace", c"name"] {
+            ffi::lua_pushstring(state, name.as_ptr());
+        }
+        ffi::lua_createtable(state, 0, 1);
+        closure(state, service, pool::collected);
+        ffi::lua_setfield(state, -2, c"__gc".as_ptr());
+        debug_assert_eq!(ffi::lua_gettop(state) - top, desk::SLOTS);
+        ffi::lua_xmove(state, desk, desk::SLOTS);
+
+        dispatcher.known.set(known);
+        dispatcher.meter.set(meter);
+        dispatcher.desk.set(desk);
+        dispatcher.floor.set(floor);
+        ffi::lua_settop(state, 1);
+    }
+    1
+}
+
+/// Pushes a Lua thread that stays, with room for `slots` values and a call.
+unsafe fn thread(state: *mut lua_State, key: &'static u8, slots: c_int) -> *mut lua_State {
+    // SAFETY: called by `open`.
+    unsafe {
+        let thread = ffi::lua_newthread(state);
+        ffi::luaL_checkstack(thread, slots + 2 * ffi::LUA_MINSTACK, ptr::null());
+        ffi::lua_pushvalue(state, -1);
+        ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, (&raw const *key).cast());
+        thread
+    }
+}
+
+/// Pushes one of our functions.
+unsafe fn closure(state: *mut lua_State, service: &ServiceState, function: ffi::lua_CFunction) {
+    // SAFETY: called by `open`, which has the word and the classes in their slots.
+    unsafe {
+        ffi::lua_pushlightuserdata(state, (&raw const *service).cast_mut().cast());
+        ffi::lua_pushvalue(state, 4);
+        ffi::lua_pushvalue(state, 2);
+        ffi::lua_pushcclosure(state, function, 3);
+    }
+}

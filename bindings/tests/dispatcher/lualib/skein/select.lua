@@ -1,0 +1,178 @@
+--- Several requests at once, answers as they come: `for req, resp in skynet.request{…}{…}:select(timeout) do … end`.
+---
+--- Each request has a task set aside that takes its answer (`state.collectors`); it runs only to put the answer in line and to wake
+--- the iterator. Closing the set leaves tombstones for the answers, and for the timer, that are still to come.
+local core = require "skynet.core"
+local dispatcher = require "skein.dispatcher"
+local state = require "skein.state"
+local tasks = require "skein.tasks"
+
+local TOMBSTONE = state.TOMBSTONE
+
+local NEAR_END = state.NEAR_END
+local waiting = state.waiting
+local call_target = state.call_target
+local collectors = state.collectors
+
+--- One request on its way.
+---@class skein.Pending
+---@field set skein.RequestSet
+---@field req table
+---@field session integer
+local Pending = {}
+Pending.__index = Pending
+
+---@class skein.RequestSet
+---@field timeout boolean?  true when the timer ended the iteration
+---@field private pending table<integer, skein.Pending>?  session → request; nil before `select`
+---@field private outstanding integer
+---@field private unsent table[]
+---@field private arrived table[]  requests and answers, in order of arrival
+---@field private first integer
+---@field private last integer
+---@field private timer integer?  session
+---@field private expired boolean?
+local RequestSet = {}
+RequestSet.__index = RequestSet
+
+--- The answer is here, or is known never to come.
+---@param ok boolean
+---@param msg lightuserdata?
+---@param sz integer?
+function Pending:arrived(ok, msg, sz)
+    local set, session = self.set, self.session
+    call_target[session] = nil
+    set.pending[session] = nil
+    set.outstanding = set.outstanding - 1
+    local resp, failure = false, nil
+    if ok then
+        local answer = table.pack(pcall(state.proto[self.req[2]].unpack, msg, sz))
+        if answer[1] then
+            resp = table.pack(table.unpack(answer, 2, answer.n))
+        else
+            failure = answer[2]
+        end
+    end
+    set.last = set.last + 1
+    set.arrived[set.last] = { self.req, resp }
+    dispatcher.wakeup(set)
+    if failure then error(failure, 0) end
+end
+
+--- Adds a request: `{ address, typename, arguments…, n = index of the last argument }`. Other fields are the caller's own.
+---@param req table
+---@return skein.RequestSet self
+function RequestSet:add(req)
+    assert(type(req) == "table")
+    assert(not self.pending)
+    self[#self + 1] = req
+    return self
+end
+RequestSet.__call = RequestSet.add
+
+---@private
+function RequestSet:send(req)
+    local p = state.proto[req[2]]
+    local tag = state.tags[state.running]
+    if tag then
+        core.trace(tag, "call", 4)
+        core.send(req[1], state.PTYPE.TRACE, 0, tag)
+    end
+    if state.careful then require("skein.sessions").clear_way() end
+    local session = core.send(req[1], p.id, nil, p.pack(table.unpack(req, 3, req.n)))
+    if not session then
+        table.insert(self.unsent, req)
+        return
+    end
+    if session > NEAR_END then state.careful = true end
+    local pending = setmetatable({ set = self, req = req, session = session }, Pending)
+    local task = dispatcher.take()
+    collectors[task] = pending
+    waiting[session] = task
+    call_target[session] = req[1]
+    self.pending[session] = pending
+    self.outstanding = self.outstanding + 1
+end
+
+---@private
+function RequestSet:start_timer(timeout)
+    self.expired = false
+    local _
+    _, self.timer = tasks.arm(timeout, function()
+        self.timer = nil
+        self.expired = true
+        dispatcher.wakeup(self)
+    end)
+end
+
+--- Next request and its answer; nothing when all are through, or the time is over.
+---@async
+---@private
+function RequestSet:next()
+    local req = table.remove(self.unsent)
+    if req then return req, nil end
+    while true do
+        if self.first <= self.last then
+            local answer = self.arrived[self.first]
+            self.arrived[self.first] = nil
+            self.first = self.first + 1
+            return answer[1], answer[2]
+        elseif self.outstanding == 0 then
+            return nil
+        elseif self.expired then
+            self.timeout = true
+            return nil
+        end
+        tasks.wait(self)
+    end
+end
+
+--- Sends all requests, and returns what a generic `for` wants.
+---@param timeout integer?  in hundredths of a second; none: wait for all
+---@return async fun(): table?, table|false|nil iterator
+---@return nil
+---@return nil
+---@return skein.RequestSet set
+function RequestSet:select(timeout)
+    assert(not self.pending)
+    self.pending = {}
+    for _, req in ipairs(self) do
+        self:send(req)
+    end
+    if timeout then self:start_timer(timeout) end
+    return function() return self:next() end, nil, nil, self
+end
+
+--- Gives up on what has not come.
+function RequestSet:close()
+    for session in pairs(self.pending or {}) do
+        local task = waiting[session]
+        if task and task ~= TOMBSTONE then
+            waiting[session] = TOMBSTONE
+            collectors[task] = nil
+            dispatcher.give_back(task)
+        end
+        call_target[session] = nil
+    end
+    self.pending = {}
+    self.outstanding = 0
+    if self.timer then
+        local task = waiting[self.timer]
+        if task and task ~= TOMBSTONE then
+            waiting[self.timer] = TOMBSTONE
+            state.callbacks[task] = nil
+            dispatcher.give_back(task)
+        end
+        self.timer = nil
+    end
+end
+RequestSet.__close = RequestSet.close
+
+--- A set of requests, with `req` as its first.
+---@param req table?
+---@return skein.RequestSet
+return function(req)
+    local set = setmetatable({ outstanding = 0, unsent = {}, arrived = {}, first = 1, last = 0 }, RequestSet)
+    if req then set:add(req) end
+    return set
+end
