@@ -28,6 +28,7 @@ fn run(name: &str, more: &str) {
          luaservice = \"{root}/?.lua;{root}/helpers/?.lua;{root}/dirs/?/init.lua\"\n\
          lib = \"{root}/lib\"\n\
          lua_path = lib .. \"/?.lua\"\n\
+         snax = \"{root}/snax/?.lua\"\n\
          meta = \"{root}/../../lualib/meta\"\n\
          extra_key = \"from config\"\n\
          {more}"
@@ -91,6 +92,9 @@ scripts! {
     modules_that_initialise = "require";
     parallel_requests = "select";
     services_from_functions = "service";
+    services_with_methods = "snax";
+    services_with_methods_from_elsewhere = "snax_loader"
+        with "snax_loader = lib .. \"/snax_loader.lua\"; snax_interface_g = \"snax_globals\"";
     a_storm_of_everything = "storm";
     tasks_and_time = "tasks";
     trace_lines = "trace";

@@ -1,0 +1,1 @@
+accept.method = 5

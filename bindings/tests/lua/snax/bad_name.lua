@@ -1,0 +1,1 @@
+accept[5] = function() end

@@ -1,0 +1,2 @@
+function response.twice() end
+function response.twice() end
