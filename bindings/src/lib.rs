@@ -10,12 +10,12 @@ use skein_vm::ffi::lua_CFunction;
 pub mod check;
 pub mod config;
 pub mod core;
+pub mod dispatch;
 pub mod host;
 pub mod library;
 
 mod alloc;
 mod codecache;
-mod dispatch;
 mod hand;
 mod memory;
 mod profile;

@@ -9,7 +9,7 @@ use std::{fmt, ptr};
 use skein_runtime::MessageType;
 
 use super::book::{Target, Waiter};
-use super::{Dispatcher, PROTO, SUSPEND, at, attempt, serve};
+use super::{Dispatcher, PROTO, SUSPEND, at, attempt, desk, field, serve};
 use crate::core::log::LIBRARY;
 use crate::core::message::{Packed, explain};
 use crate::core::send::{self as core_send, Sent, To, body, destination, post};
@@ -63,18 +63,17 @@ impl Named<'_> {
 /// # Safety
 /// `state` runs a function of ours. Raises if nobody registered it: nothing with a destructor may be alive.
 #[inline]
-unsafe fn class(state: *mut lua_State, index: c_int) -> MessageType {
+unsafe fn class(state: *mut lua_State, dispatcher: &Dispatcher, index: c_int) -> MessageType {
     // SAFETY: by the caller's promise; the third upvalue is the table of classes.
     unsafe {
         ffi::lua_pushvalue(state, index);
         if ffi::lua_rawget(state, ffi::lua_upvalueindex(PROTO)) != ffi::LUA_TTABLE {
             ffi::luaL_error(state, c"attempt to index a nil value (local 'p')".as_ptr());
         }
-        ffi::lua_getfield(state, -1, c"id".as_ptr());
-        let id = ffi::lua_tointegerx(state, -1, ptr::null_mut());
-        ffi::lua_settop(state, -2);
         ffi::lua_copy(state, -1, index);
-        ffi::lua_settop(state, -2);
+        field(state, dispatcher, index, desk::ID);
+        let id = ffi::lua_tointegerx(state, -1, ptr::null_mut());
+        ffi::lua_settop(state, -3);
         MessageType(id as u8)
     }
 }
@@ -97,7 +96,7 @@ unsafe fn pack_and_send(
         if wants_answer && dispatcher.is_traced() {
             announce(state, service, dispatcher, to);
         }
-        ffi::lua_getfield(state, class, c"pack".as_ptr());
+        field(state, dispatcher, class, desk::PACK);
         if ffi::lua_topointer(state, -1) != dispatcher.known.get().pack {
             return pack_in_lua(state, service, dispatcher, class, ty, wants_answer, to);
         }
@@ -185,7 +184,7 @@ pub(super) unsafe extern "C-unwind" fn send(state: *mut lua_State) -> c_int {
     unsafe {
         let (service, dispatcher) = at(state);
         at_least(state, 2);
-        let ty = class(state, 2);
+        let ty = class(state, dispatcher, 2);
         match pack_and_send(state, service, dispatcher, 2, ty, false) {
             Sent::Session(session) => ffi::lua_pushinteger(state, i64::from(session)),
             Sent::TooLarge => ffi::lua_pushboolean(state, 0),
@@ -212,7 +211,7 @@ pub(super) unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
         let (service, dispatcher) = at(state);
         at_least(state, 2);
         check_yieldable(state);
-        let ty = class(state, 2);
+        let ty = class(state, dispatcher, 2);
         let sent = pack_and_send(state, service, dispatcher, 2, ty, true);
         wait_for_answer(state, dispatcher, sent, true, called)
     }
@@ -237,7 +236,7 @@ unsafe fn raw_call(state: *mut lua_State, traced: bool) -> c_int {
         ffi::lua_settop(state, 4);
         check_yieldable(state);
         let to = destination(state, 1);
-        let ty = class(state, 2);
+        let ty = class(state, dispatcher, 2);
         if traced && dispatcher.is_traced() {
             announce(state, service, dispatcher, to);
         }
@@ -282,7 +281,7 @@ unsafe extern "C-unwind" fn called(state: *mut lua_State, _status: c_int, sessio
         let (service, dispatcher) = at(state);
         answered(state, dispatcher, session);
         ffi::lua_settop(state, 5);
-        ffi::lua_getfield(state, 2, c"unpack".as_ptr());
+        field(state, dispatcher, 2, desk::UNPACK);
         if ffi::lua_topointer(state, -1) == dispatcher.known.get().unpack
             && ffi::lua_type(state, 4) == ffi::LUA_TLIGHTUSERDATA
         {
@@ -338,7 +337,7 @@ pub(super) unsafe extern "C-unwind" fn ask(state: *mut lua_State) -> c_int {
         // There is a coroutine for the answer before the request is on its way.
         let (spare, _) = dispatcher.take(state);
         let _ = attempt(|| dispatcher.book.borrow_mut().release(spare));
-        let ty = class(state, 3);
+        let ty = class(state, dispatcher, 3);
         let session = match pack_and_send(state, service, dispatcher, 3, ty, true) {
             Sent::Session(session) => session,
             Sent::TooLarge => {

@@ -128,9 +128,11 @@ mod desk {
     pub(super) const UNPACK: c_int = 13;
     pub(super) const TRACE: c_int = 14;
     pub(super) const NAME: c_int = 15;
+    pub(super) const PACK: c_int = 16;
+    pub(super) const ID: c_int = 17;
     /// The metatable of what watches collections.
-    pub(super) const WATCH: c_int = 16;
-    pub(super) const SLOTS: c_int = 16;
+    pub(super) const WATCH: c_int = 18;
+    pub(super) const SLOTS: c_int = 18;
 }
 
 /// Registry keys, by address.
@@ -261,11 +263,26 @@ unsafe fn at<'a>(state: *mut lua_State) -> (&'a ServiceState, &'a Dispatcher) {
     }
 }
 
+/// Pushes the field of the class at `index` whose name is in the slot `name` of the desk.
+///
+/// # Safety
+/// `state` runs a function of ours that has the class in that slot. Metamethods of the class may raise.
+#[inline]
+unsafe fn field(state: *mut lua_State, dispatcher: &Dispatcher, index: c_int, name: c_int) -> c_int {
+    let desk = dispatcher.desk.get();
+    // SAFETY: by the caller's promise; the desk has room.
+    unsafe {
+        ffi::lua_pushvalue(desk, name);
+        ffi::lua_xmove(desk, state, 1);
+        ffi::lua_gettable(state, index)
+    }
+}
+
 /// Opens `skein.dispatch`. Stack: 1 out. Raises in a state without a service, and when it is open already.
 ///
 /// # Safety
 /// Called by Lua.
-pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
+pub unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state` with free slots; nothing with a destructor is alive when a call raises. The
     // registry's address is that of a `ServiceState`, which outlives the Lua state.
     unsafe {
@@ -322,7 +339,7 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
         closure(state, service, unknown::log_request);
         let meter = Meter::find(state);
         ffi::lua_pushstring(state, c"BREAK".as_ptr());
-        for name in [c"dispatch", c"unpack", c"trace", c"name"] {
+        for name in [c"dispatch", c"unpack", c"trace", c"name", c"pack", c"id"] {
             ffi::lua_pushstring(state, name.as_ptr());
         }
         ffi::lua_createtable(state, 0, 1);

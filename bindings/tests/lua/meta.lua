@@ -8,6 +8,7 @@ check.run("meta", function()
         ["skynet.codecache"] = "codecache",
         ["skynet.profile"] = "profile",
         ["skynet.memory"] = "memory",
+        ["skein.dispatch"] = "dispatch",
     } do
         local native = require(name)
         local described = assert(loadfile(skynet.getenv "meta" .. "/" .. stub .. ".lua"))()
