@@ -1,5 +1,5 @@
 /*
-** Breaking into running code, at no cost to code that nobody breaks into.
+** Breaking into running code, at no cost to the interpreter's loop.
 **
 ** 'lua_sethook' may be called from a signal handler of the thread that runs the
 ** state, and from no other thread: it walks the call chain. So who asks raises the

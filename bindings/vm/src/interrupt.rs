@@ -1,9 +1,10 @@
 //! Breaking into the code of a state from any thread: who is asked, how the thread is found, what it is told.
 //!
-//! Code that nobody breaks into pays nothing. A request raises the flag of the state and sends a signal to the thread that
-//! runs it, whose handler (`csrc/interrupt.c`) sets a hook in the coroutine that runs there: a thread touches only what it
-//! runs itself. A state that nobody runs finds its flag when it is entered next ([`enter`]). A loop inside of a C function
-//! cannot be broken, and neither can a finalizer: the hook waits until Lua code runs that hooks may see.
+//! Loops and calls pay nothing for it; a resume and a message pay a few instructions. A request raises the flag of the
+//! state and sends a signal to the thread that runs it, whose handler (`csrc/interrupt.c`) sets a hook in the coroutine
+//! that runs there: a thread touches only what it runs itself. A state that nobody runs finds its flag when it is entered
+//! next ([`enter`]). A loop inside of a C function cannot be broken, and neither can a finalizer: the hook waits until Lua
+//! code runs that hooks may see.
 //!
 //! # Protocol
 //! A thread that enters a state writes its seat, then reads the flag. Who asks writes the flag, then reads the seats. One
@@ -15,7 +16,7 @@
 //! * **I2** A signal is a hint: a thread that runs something else by now looks at the flag of that, and goes on.
 //!
 //! # From skynet
-//! `snlua_signal` and `signal_hook` of service_snlua.c → `Request::ask` and `csrc/interrupt.c`; `activeL` → the seat.
+//! `snlua_signal` and `signal_hook` of service_snlua.c → `Request::ask` and `csrc/interrupt.c`.
 
 use std::cell::Cell;
 use std::ffi::c_int;
