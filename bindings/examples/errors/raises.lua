@@ -1,0 +1,2 @@
+-- A script with a mistake.
+error "the script raises"
