@@ -69,7 +69,7 @@ local function callees_that_fail()
     try("the callee is killed while it serves us", skynet.call, there, "lua", "sleep", 1000)
 
     there = callee()
-    skynet.send(there, "lua", "busy", 30)
+    skynet.send(there, "lua", "busy", 60)
     kill_soon(there)
     try("the callee is killed while our request is in its line", skynet.call, there, "lua", "echo", 1)
 
@@ -89,8 +89,10 @@ local function callees_that_fail()
 
     try("three requests: an answer, a failure, none in time", function()
         local came = {}
-        local set = skynet.request { there, "lua", "echo" } { there, "lua", "raise" } { there, "lua", "sleep", 50 }
-        for request, answer in set:select(10) do
+        local set = skynet.request { there, "lua", "echo" }
+        set { there, "lua", "raise", "one of three" }
+        set { there, "lua", "sleep", 200 }
+        for request, answer in set:select(50) do
             came[#came + 1] = request[3] .. (answer and " answered" or " failed")
         end
         table.sort(came)

@@ -45,7 +45,8 @@ local function lua_modules()
     for file in found:lines() do
         local name = file:match("^%./(.*)%.lua$"):gsub("/", ".")
         -- `meta` is for editors alone, `skein` is not public, and the loader is no module.
-        if not (name:find "^meta%." or name:find "^skein%." or name == "loader") then names[#names + 1] = name end
+        local is_public = not (name:find "^meta%." or name:find "^skein%." or name == "loader")
+        if is_public then names[#names + 1] = name end
     end
     return names
 end

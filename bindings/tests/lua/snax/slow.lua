@@ -4,7 +4,7 @@ local skynet = require "skynet"
 local inits = 0
 
 function init(fails)
-    skynet.sleep(5)
+    skynet.sleep(20)
     if fails then error "init on purpose" end
     inits = inits + 1
 end
