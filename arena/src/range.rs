@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! BASE                                                                              BASE + 16 TiB
-//! ├─ heap 0 ─┼─ heap 1 ─┼ … ┼─ heap 254 ─┼─ kept ─┼─ segments of frozen tables … ─────────────┤
-//!    32 GiB each
+//! ├─ heap 0 ─┼─ heap 1 ─┼ … ┼─ heap 254 ─┼─ kept ─┼─ segments of frozen tables … ─┼── code ───┤
+//!    32 GiB each                                                                       32 GiB
 //! ```
 //!
 //! The whole of it is reserved once per process, without access and without a claim on memory; a heap makes its part
@@ -25,6 +25,9 @@ pub const HEAP_BITS: u32 = 35;
 pub const HEAPS: usize = 255;
 /// Where the segments of frozen tables begin.
 pub const SEGMENTS: usize = BASE + (256 << HEAP_BITS);
+
+/// Where the frozen code of this process lies: the last 32 GiB. Whoever runs the code maps it, after [`reserve`].
+pub const CODE: usize = BASE + (1 << BITS) - (1 << HEAP_BITS);
 
 /// Whether an address lies in the range, mapped or not.
 ///
@@ -48,9 +51,9 @@ pub const fn heap_base(index: usize) -> usize {
 }
 
 #[cfg(not(loom))]
-pub use reserve::reserved;
-#[cfg(not(loom))]
 pub(crate) use reserve::{commit, discard, ensure_reserved};
+#[cfg(not(loom))]
+pub use reserve::{reserve, reserved};
 
 #[cfg(not(loom))]
 mod reserve {
@@ -88,9 +91,16 @@ mod reserve {
 
     /// Reserves the range if that has not happened yet; its size.
     pub(crate) fn ensure_reserved() -> Result<usize, Error> {
-        RESERVED
-            .get_or_init(|| reserve(BASE, first_try(getrlimit(Resource::As).current)))
-            .map_err(Error::from)
+        RESERVED.get_or_init(|| take(BASE, first_try(getrlimit(Resource::As).current))).map_err(Error::from)
+    }
+
+    /// Reserves the range if that has not happened yet, for those who map pages of it themselves: bytes that are reserved.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressTaken`] and [`Error::Reserve`], as when an arena is opened.
+    pub fn reserve() -> Result<usize, Error> {
+        ensure_reserved()
     }
 
     /// Bytes of the range that this process could reserve; zero before the first arena.
@@ -111,7 +121,7 @@ mod reserve {
     }
 
     /// Reserves `size` bytes at `base`, or half as many, and so on.
-    fn reserve(base: usize, mut size: usize) -> Result<usize, Refusal> {
+    fn take(base: usize, mut size: usize) -> Result<usize, Refusal> {
         let at = ptr::with_exposed_provenance_mut::<c_void>(base);
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED_NOREPLACE;
         loop {
@@ -173,8 +183,8 @@ mod reserve {
 
         #[test]
         fn a_taken_address_is_an_error_that_says_so() {
-            assert_eq!(reserve(ELSEWHERE, LEAST), Ok(LEAST));
-            assert_eq!(reserve(ELSEWHERE + LEAST / 2, LEAST), Err(Refusal::Taken { size: LEAST }));
+            assert_eq!(take(ELSEWHERE, LEAST), Ok(LEAST));
+            assert_eq!(take(ELSEWHERE + LEAST / 2, LEAST), Err(Refusal::Taken { size: LEAST }));
             let error = Error::from(Refusal::Taken { size: LEAST });
             assert_eq!(
                 error.to_string(),

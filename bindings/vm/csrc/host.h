@@ -12,11 +12,15 @@ unsigned skein_vm_seed (void);
 /* the file 'name' of the embedded library; bytes live as long as the process */
 int skein_vm_embedded (const char *name, const char **data, size_t *size);
 
-/* the compiled chunk kept under 'name'; bytes live as long as the process and
-   are aligned for fixed loading */
-int skein_vm_chunk (const char *name, const char **data, size_t *size);
+/* the frozen prototype kept under 'name', or NULL */
+const void *skein_vm_code (const char *name);
 
-/* keeps a copy of a compiled chunk, unless there is one already */
-void skein_vm_keep (const char *name, const char *data, size_t size);
+/* freezes and keeps a prototype, unless there is one already: the kept one, or NULL
+   if there is no room */
+const void *skein_vm_keep (const char *name, const void *proto);
+
+/* freezes the strings of a state, the first of the process */
+struct lua_State;
+void skein_vm_prime (struct lua_State *L);
 
 #endif

@@ -3,10 +3,9 @@
 ** 'require' all come through 'luaL_loadfilex'; 'package.searchpath' through
 ** 'readable'.
 **
-** Names that begin with "skein:/" are files embedded in the program. Compiled
-** chunks are kept for the whole process under the name of their file: a hit opens
-** no file and ignores 'mode', and loads the kept bytes in place (code and long
-** strings are not copied). Each load gives a fresh closure.
+** Names that begin with "skein:/" are files embedded in the program. Frozen code is
+** kept for the whole process under the name of its file: a hit opens no file,
+** ignores 'mode', and is a fresh closure over the code that all states run.
 */
 static const char skein_embedded_prefix[] = "skein:/";
 
@@ -46,33 +45,26 @@ static int skein_loadembedded (lua_State *L, const char *name, const char *mode)
   return status;
 }
 
-/* keeps the chunk on the top of the stack; if memory is short, it is not kept */
-static void skein_keepchunk (lua_State *L, const char *name) {
-  lua_pushcfunction(L, str_dump);  /* 'string.dump', debug information included */
-  lua_pushvalue(L, -2);
-  if (lua_pcall(L, 1, 1, 0) == LUA_OK) {
-    size_t size;
-    const char *data = lua_tolstring(L, -1, &size);
-    skein_vm_keep(name, data, size);
-  }
-  lua_pop(L, 1);
+/* a file as it is, without the cache */
+static int skein_loadfile (lua_State *L, const char *name, const char *mode) {
+  return skein_isembedded(name) ? skein_loadembedded(L, name, mode)
+                                : skein_base_loadfilex(L, name, mode);
 }
 
 LUALIB_API int luaL_loadfilex (lua_State *L, const char *name, const char *mode) {
-  const char *data;
-  size_t size;
-  int cache, status;
+  const void *code;
+  int cache;
   if (name == NULL)  /* standard input */
     return skein_base_loadfilex(L, NULL, mode);
   luaL_checkstack(L, 5, NULL);
   cache = skein_cachemode(L);
-  if (cache != SKEIN_CACHE_OFF && skein_vm_chunk(name, &data, &size))
-    return luaL_loadbufferx(L, data, size, name, "B");  /* 'B': in place */
-  status = skein_isembedded(name) ? skein_loadembedded(L, name, mode)
-                                  : skein_base_loadfilex(L, name, mode);
-  if (status == LUA_OK && cache == SKEIN_CACHE_ON)
-    skein_keepchunk(L, name);
-  return status;
+  code = cache == SKEIN_CACHE_OFF ? NULL : skein_vm_code(name);
+  if (code == NULL && cache == SKEIN_CACHE_ON)
+    code = skein_freezefile(name, mode);
+  if (code == NULL)  /* also to tell what was wrong with it */
+    return skein_loadfile(L, name, mode);
+  skein_pushcode(L, code);
+  return LUA_OK;
 }
 
 /* 'readable' of loadlib.c opens and closes; what it opens is never read */

@@ -17,4 +17,9 @@
 
 #define shr_in(p)  (((uintptr_t)(p) >> SHR_BITS) == (SHR_BASE >> SHR_BITS))
 
+/* the last 32 GiB: code of this process, with strings that are unique there */
+#define SHR_CODE_BITS 35
+#define SHR_CODE  (SHR_BASE + (UINT64_C(1) << SHR_BITS) - (UINT64_C(1) << SHR_CODE_BITS))
+#define shr_incode(p)  (((uintptr_t)(p) >> SHR_CODE_BITS) == (SHR_CODE >> SHR_CODE_BITS))
+
 #endif

@@ -1,59 +1,52 @@
-//! Compiled chunks, kept for the whole process under the name of their file.
+//! Code of files, compiled once and frozen for the whole process under the name of the file.
 //!
-//! A service is a state of its own, and all of them load the same files: each is read and compiled once. What is kept
-//! is the machine's own binary form, debug information included; a state loads it *in place*, so code and long strings
-//! exist once.
+//! A service is a state of its own, and all of them load the same files. The first load compiles the file in a state
+//! made for that, and freezes the prototypes (`code.rs`); each load, the first one too, is a closure over them.
+//! Where there is no room to freeze, a state compiles for itself.
 //!
 //! # Invariants
-//! * **C1** Bytes handed out are never freed or changed: functions of any state may point into them. [`clear`] forgets
-//!   names, not bytes. [`Stats::forgotten`] says what that has cost.
-//! * **C2** A name keeps its first chunk until [`clear`]; two states that compile at once both run, one is kept.
+//! * **C1** Frozen code is never freed or changed: functions of any state point into it. [`clear`] forgets names, not
+//!   code. [`Stats::forgotten`] says what that has cost.
+//! * **C2** A name keeps its first code until [`clear`]; of two states that compile at once, both run what came first.
 //!
 //! # From skynet
-//! lauxlib.c: `codecache`, `cache_key`/`load`/`save` → `chunk`, `keep`; `cache_mode` → [`Mode`].
+//! lauxlib.c: `codecache`, `cache_key`/`load`/`save` → `code`, `keep`; `cache_mode` → [`Mode`].
 
 use std::collections::HashMap;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::ptr;
 use std::sync::RwLock;
 
+use crate::code::{self, Frozen};
 use crate::ffi::lua_State;
 
 /// What a state does with the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Mode {
-    /// Uses kept chunks, and keeps what it compiles.
+    /// Uses kept code, and keeps what it compiles.
     #[default]
     On = 0,
     /// Does without.
     Off = 1,
-    /// Uses kept chunks, and never adds one.
+    /// Uses kept code, and never adds any.
     Exist = 2,
 }
 
 /// What the cache holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Chunks that can be found.
+    /// Files whose code can be found.
     pub chunks: usize,
-    /// Their bytes.
+    /// What their code takes, without the strings that other code had before.
     pub bytes: usize,
-    /// Bytes of chunks that were forgotten, and stay for the functions that point into them.
+    /// Bytes of code that was forgotten, and stays for the functions that point into it.
     pub forgotten: usize,
-}
-
-/// Sixteen bytes at a time: the machine finds code in place at its natural alignment.
-type Line = u128;
-
-#[derive(Clone, Copy)]
-struct Chunk {
-    lines: &'static [Line],
-    size: usize,
 }
 
 #[derive(Default)]
 struct Cache {
-    chunks: HashMap<Box<[u8]>, Chunk>,
+    chunks: HashMap<Box<[u8]>, usize>,
     bytes: usize,
     forgotten: usize,
 }
@@ -109,27 +102,26 @@ pub fn stats() -> Stats {
     })
 }
 
-/// The chunk kept for `name`.
-pub(crate) fn chunk(name: &[u8]) -> Option<&'static [u8]> {
+/// The prototype kept for `name`.
+pub(crate) fn code(name: &[u8]) -> Option<*const c_void> {
     let cache = CACHE.read().unwrap_or_else(|broken| broken.into_inner());
-    let Chunk { lines, size } = *cache.as_ref()?.chunks.get(name)?;
-    // SAFETY: `keep` put `size` bytes there, and nobody writes them again (C1).
-    Some(unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), size) })
+    cache.as_ref()?.chunks.get(name).map(|root| ptr::with_exposed_provenance(*root))
 }
 
-/// Keeps a copy of `bytes` for `name`, unless it has a chunk (C2).
-pub(crate) fn keep(name: &[u8], bytes: &[u8]) {
+/// Freezes a prototype and keeps it for `name`, unless it has code (C2): what is kept then.
+///
+/// # Safety
+///
+/// `prototype` belongs to a live state that nobody else runs now.
+pub(crate) unsafe fn keep(name: &[u8], prototype: *const c_void) -> Option<*const c_void> {
     let mut cache = CACHE.write().unwrap_or_else(|broken| broken.into_inner());
     let cache = cache.get_or_insert_default();
-    if cache.chunks.contains_key(name) {
-        return;
+    if let Some(root) = cache.chunks.get(name) {
+        return Some(ptr::with_exposed_provenance(*root));
     }
-    let mut lines = vec![0; bytes.len().div_ceil(size_of::<Line>())];
-    for (line, part) in lines.iter_mut().zip(bytes.chunks(size_of::<Line>())) {
-        let mut whole = [0; size_of::<Line>()];
-        whole[..part.len()].copy_from_slice(part);
-        *line = Line::from_ne_bytes(whole);
-    }
-    cache.bytes += bytes.len();
-    cache.chunks.insert(name.into(), Chunk { lines: Box::leak(lines.into_boxed_slice()), size: bytes.len() });
+    // SAFETY: promised by the caller.
+    let Frozen { root, bytes } = unsafe { code::freeze(prototype) }?;
+    cache.bytes += bytes;
+    cache.chunks.insert(name.into(), root);
+    Some(ptr::with_exposed_provenance(root))
 }

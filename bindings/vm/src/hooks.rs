@@ -2,10 +2,12 @@
 //!
 //! Called from C frames in the middle of Lua calls: nothing here calls Lua, and no panic leaves.
 
-use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 
-use crate::{cache, embedded, seed};
+use crate::ffi::lua_State;
+use crate::{cache, code, embedded, seed};
 
 /// Hands `found` out through the two places, and says whether there was something.
 ///
@@ -42,23 +44,24 @@ unsafe extern "C" fn skein_vm_embedded(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn skein_vm_chunk(
-    name: *const c_char,
-    data: *mut *const c_char,
-    size: *mut usize,
-) -> c_int {
+unsafe extern "C" fn skein_vm_code(name: *const c_char) -> *const c_void {
     // SAFETY: as in `skein_vm_embedded`.
     let name = unsafe { CStr::from_ptr(name) };
-    let found = catch_unwind(|| cache::chunk(name.to_bytes())).unwrap_or(None);
-    // SAFETY: as in `skein_vm_embedded`.
-    unsafe { answer(found, data, size) }
+    catch_unwind(|| cache::code(name.to_bytes())).unwrap_or(None).unwrap_or(ptr::null())
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn skein_vm_keep(name: *const c_char, data: *const c_char, size: usize) {
-    // SAFETY: a terminated name and the `size` bytes of a string on Lua's stack; both stay put until we return.
-    let (name, bytes) =
-        unsafe { (CStr::from_ptr(name), std::slice::from_raw_parts(data.cast::<u8>(), size)) };
-    // A chunk that is not kept is compiled again.
-    let _ = catch_unwind(AssertUnwindSafe(|| cache::keep(name.to_bytes(), bytes)));
+unsafe extern "C" fn skein_vm_keep(name: *const c_char, prototype: *const c_void) -> *const c_void {
+    // SAFETY: as in `skein_vm_embedded`.
+    let name = unsafe { CStr::from_ptr(name) };
+    // SAFETY: the prototype of a function on the stack of the state that called.
+    let kept = catch_unwind(AssertUnwindSafe(|| unsafe { cache::keep(name.to_bytes(), prototype) }));
+    // Code that is not kept is compiled again.
+    kept.unwrap_or(None).unwrap_or(ptr::null())
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn skein_vm_prime(state: *mut lua_State) {
+    // SAFETY: the machine makes this state before any other, and waits for us.
+    let _ = catch_unwind(AssertUnwindSafe(|| unsafe { code::freeze_names(state) }));
 }

@@ -2,7 +2,7 @@
 //!
 //! The machine is one C file (`csrc/onevm.c`) that includes the sources of the crate `lua-src` under macro overrides.
 //! Added are objects of the arena that every state reads ([`shared`]), one hash seed for all states ([`seed`]), files
-//! embedded in the program ([`embedded`]), compiled chunks kept for the process ([`cache`]), states with counted,
+//! embedded in the program ([`embedded`]), frozen code of files kept for the process ([`cache`]), states with counted,
 //! limited memory ([`state`]), and a way to break into what they run ([`interrupt`]).
 //!
 //! This crate is also the only door to mlua: depend on it, and use [`mlua`] and [`ffi`] from here, so that there is one
@@ -13,6 +13,7 @@
 //! `lalloc` of service_snlua.c → [`state::Memory`], `signal_hook` → [`interrupt`].
 
 pub mod cache;
+mod code;
 pub mod embedded;
 mod hooks;
 pub mod interrupt;

@@ -27,7 +27,7 @@ pub struct Target {
     pub cur: *mut u8,
     /// End of the segment.
     pub end: *mut u8,
-    /// Bit 0: light userdata and light C functions are allowed (readers are in this process).
+    /// Bit 0: light userdata and light C functions are allowed (readers are in this process). Bit 1 is `code.rs`'s.
     pub flags: c_uint,
     /// The frozen table or prototype, once it is done.
     pub root: *const c_void,
