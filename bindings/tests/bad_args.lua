@@ -194,5 +194,6 @@ local p, n = core.pack("still", { "here" })
 local a, b = core.unpack(p, n)
 core.trash(p, n)
 assert(a == "still" and b[1] == "here")
-print(("WALKED %d calls, %d raised"):format(calls, raised))
+-- A `print` that raised may have left half a line.
+print(("\nWALKED %d calls, %d raised"):format(calls, raised))
 core.command "ABORT"
