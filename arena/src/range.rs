@@ -26,7 +26,7 @@ pub const HEAPS: usize = 255;
 /// Where the segments of frozen tables begin.
 pub const SEGMENTS: usize = BASE + (256 << HEAP_BITS);
 
-/// Where the frozen code of this process lies: the last 32 GiB. Whoever runs the code maps it, after [`reserve`].
+/// Where the frozen code of this process lies: the last 32 GiB. Whoever runs the code maps it, after [`reserve()`].
 pub const CODE: usize = BASE + (1 << BITS) - (1 << HEAP_BITS);
 
 /// Whether an address lies in the range, mapped or not.

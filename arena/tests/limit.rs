@@ -154,7 +154,7 @@ fn a_million_queued_messages_do_not_stay_in_memory() {
 /// refused the smallest block with nothing alive.
 #[test]
 fn threads_that_sleep_do_not_hold_a_small_arena_full() {
-    let arena = arena(Some(MIB as u64));
+    let arena = arena(Some(MIB));
     let asleep = std::sync::Barrier::new(9);
     let checked = std::sync::Barrier::new(9);
     std::thread::scope(|scope| {
