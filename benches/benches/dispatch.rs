@@ -6,6 +6,7 @@
 //! a node there is `lua/tasks.lua`, which runs on skynet as well.
 
 use std::ffi::{CStr, c_void};
+use std::hint::black_box;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -24,7 +25,12 @@ enum What {
     Request,
     /// A request that makes a call, and the response to that.
     CallAndResponse,
+    /// The four messages of that, made, sent and dropped without a dispatcher and without Lua: what is not its cost.
+    BlocksAndSends,
 }
+
+/// Who the requests come from: nobody, so that answers go no further.
+const CALLER: Handle = Handle(0x00ff_fff0);
 
 /// How many in a row: what the service sends to itself meanwhile waits in its mailbox.
 const BATCH: u64 = 512;
@@ -61,6 +67,7 @@ impl Service for Player {
             match order.0 {
                 What::Request => lua.request(),
                 What::CallAndResponse => lua.request_and_response(&mut session),
+                What::BlocksAndSends => lua.blocks_and_sends(),
             }
         }
         self.spent += began.elapsed();
@@ -191,9 +198,13 @@ impl Bench {
         bench
     }
 
-    fn deliver(&self, session: i32, ty: MessageType, bytes: &[u8]) {
+    fn message(&self, session: i32, ty: MessageType, bytes: &[u8]) -> Message {
         let arena = self.state.context().node().arena();
-        let message = Message::new(arena.copy_from(bytes).unwrap(), Handle(0x00ff_fff0), session, ty);
+        Message::new(arena.copy_from(bytes).unwrap(), CALLER, session, ty)
+    }
+
+    fn deliver(&self, session: i32, ty: MessageType, bytes: &[u8]) {
+        let message = self.message(session, ty, bytes);
         // SAFETY: no Lua function of the state runs.
         unsafe { self.state.deliver(message) };
     }
@@ -209,6 +220,16 @@ impl Bench {
         self.deliver(*session, MessageType::RESPONSE, &self.packed[1]);
         *session += 1;
     }
+
+    /// The same blocks, and the same ways of the two that are sent: one to ourselves, one to a caller that is not there.
+    fn blocks_and_sends(&self) {
+        let ctx = self.state.context();
+        let block = |at: usize| ctx.node().arena().copy_from(&self.packed[at]).unwrap();
+        drop(black_box(self.message(77, MessageType::LUA, &self.packed[0])));
+        ctx.send(ctx.handle(), None, MessageType::LUA, None, Some(block(1))).unwrap();
+        drop(black_box(self.message(1, MessageType::RESPONSE, &self.packed[1])));
+        ctx.send(CALLER, None, MessageType::RESPONSE, Some(77), Some(block(0))).unwrap_err();
+    }
 }
 
 fn dispatch(c: &mut Criterion) {
@@ -220,6 +241,12 @@ fn dispatch(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("dispatch/{id}"));
         for (name, stage) in &stages {
             group.bench_function(*name, |b| b.iter_custom(|count| stage.run(what, count)));
+        }
+        if let What::CallAndResponse = what {
+            let stage = &stages[0].1;
+            group.bench_function("blocks_and_sends", |b| {
+                b.iter_custom(|count| stage.run(What::BlocksAndSends, count));
+            });
         }
         group.finish();
     }

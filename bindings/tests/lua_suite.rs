@@ -89,6 +89,7 @@ scripts! {
     proxies_and_filters = "manager";
     names_and_settings = "names";
     critical_sections = "queue";
+    packing_and_unpacking = "pack";
     modules_that_initialise = "require";
     parallel_requests = "select";
     services_from_functions = "service";
