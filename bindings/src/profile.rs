@@ -316,7 +316,7 @@ unsafe extern "C-unwind" fn resume(state: *mut lua_State) -> c_int {
     unsafe {
         let co = ffi::lua_tothread(state, 1);
         if co.is_null() {
-            return luaL_typeerror(state, 1, c"coroutine".as_ptr());
+            return luaL_typeerror(state, 1, c"thread".as_ptr());
         }
         let results = run(state, co, 1, ffi::lua_gettop(state) - 1);
         ffi::lua_pushboolean(state, c_int::from(results.is_some()));

@@ -99,7 +99,7 @@ fn resume_and_wrap_are_those_of_lua() {
         assert(all(coroutine.resume(co, "x")) == "true,x,nil")
         assert(all(coroutine.resume(co)) == "false,cannot resume dead coroutine")
         assert(all(coroutine.resume(coroutine.running())) == "false,cannot resume non-suspended coroutine")
-        assert(select(2, pcall(coroutine.resume, 1)):find "coroutine expected")
+        assert(select(2, pcall(coroutine.resume, 1)):find "thread expected")
         assert(select(2, pcall(coroutine.wrap, 1)):find "function expected")
         local gen = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end end)
         assert(gen() == 1 and gen() == 2 and gen() == 3 and gen() == nil)
