@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Ended, Site};
+use common::{Site, fine};
 
 /// A loader without any library: runs `<name>.lua` with the words behind the name.
 const LOADER: &str = r##"
@@ -19,21 +19,6 @@ fn bare(main: &str) -> Site {
     site.write("load.lua", LOADER);
     site.write("main.lua", main);
     site
-}
-
-/// Runs a script over the library; it prints `fine` if nothing raised.
-fn fine(body: &str) -> Ended {
-    let site = Site::with_main(&format!(
-        "local skynet = require 'skynet' require 'skynet.manager'
-        skynet.start(function()
-            local ok, why = xpcall(function() {body} end, debug.traceback)
-            print(ok and 'fine' or why)
-            skynet.abort()
-        end)"
-    ));
-    let ended = site.run();
-    assert!(ended.stdout.contains("\nfine\n"), "{}\n{}", ended.stdout, ended.stderr);
-    ended
 }
 
 #[test]

@@ -2,22 +2,7 @@
 
 mod common;
 
-use common::{Ended, Site};
-
-/// Runs a script over the library; it prints `fine` if nothing raised.
-fn fine(body: &str) -> Ended {
-    let site = Site::with_main(&format!(
-        "local skynet = require 'skynet' require 'skynet.manager'
-        skynet.start(function()
-            local ok, why = xpcall(function() {body} end, debug.traceback)
-            print(ok and 'fine' or why)
-            skynet.abort()
-        end)"
-    ));
-    let ended = site.run();
-    assert!(ended.stdout.contains("\nfine\n"), "{}\n{}", ended.stdout, ended.stderr);
-    ended
-}
+use common::fine;
 
 #[test]
 fn the_code_cache_is_switched_by_name() {

@@ -145,3 +145,18 @@ pub(crate) fn until<T>(mut ask: impl FnMut() -> Option<T>, complaint: impl Fn() 
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Runs a script over the library; it prints `fine` if nothing raised.
+pub(crate) fn fine(body: &str) -> Ended {
+    let site = Site::with_main(&format!(
+        "local skynet = require 'skynet' require 'skynet.manager'
+        skynet.start(function()
+            local ok, why = xpcall(function() {body} end, debug.traceback)
+            print(ok and 'fine' or why)
+            skynet.abort()
+        end)"
+    ));
+    let ended = site.run();
+    assert!(ended.stdout.contains("\nfine\n"), "{}\n{}", ended.stdout, ended.stderr);
+    ended
+}

@@ -121,19 +121,3 @@ static const void *skein_freezefile (const char *name, const char *mode) {
   return file.proto;
 }
 
-/* pushes a closure over frozen code: fresh upvalues, the first one the globals */
-static void skein_pushcode (lua_State *L, const void *proto) {
-  Proto *p = (Proto *)proto;
-  LClosure *cl = luaF_newLclosure(L, p->sizeupvalues);
-  setclLvalue2s(L, L->top.p, cl);
-  api_incr_top(L);
-  cl->p = p;
-  luaF_initupvals(L, cl);
-  if (cl->nupvalues >= 1) {
-    TValue gt;
-    getGlobalTable(L, &gt);
-    setobj(L, cl->upvals[0]->v.p, &gt);
-    luaC_barrier(L, cl->upvals[0], &gt);
-  }
-  luaC_checkGC(L);
-}
