@@ -1,26 +1,17 @@
---- What tasks of one service cost: fork, wakeup, yield, sleep(0), and a call to oneself. The same script runs on skynet.
---- Prints one line per figure: name, CPU nanoseconds each.
+--- What do the tasks of one service cost: a fork, a wakeup, a yield, and a call to oneself?
 local skynet = require "skynet"
-require "skynet.manager"
+local bench = require "bench"
 
-local N <const> = 20000
+local BATCH <const> = 100
 
-local function measure(name, n, f)
-    collectgarbage()
-    local began = os.clock()
-    f(n)
-    print(string.format("%-8s %8.0f", name, (os.clock() - began) / n * 1e9))
-end
-
-local figures = {}
-
-function figures.fork(n)
+--- Tasks that end at once, a hundred at a time.
+local function fork(n)
     local done = 0
     local function count()
         done = done + 1
     end
-    for _ = 1, n // 100 do
-        for _ = 1, 100 do
+    for _ = 1, n // BATCH do
+        for _ = 1, BATCH do
             skynet.fork(count)
         end
         skynet.yield()
@@ -28,81 +19,70 @@ function figures.fork(n)
     assert(done == n)
 end
 
-function figures.wakeup(n)
-    local stop = false
-    local woken = 0
-    local sleeper = skynet.fork(function()
-        while not stop do
-            skynet.wait()
-            woken = woken + 1
-        end
-    end)
-    local other = {}
-    local waker
-    waker = skynet.fork(function()
-        for _ = 1, n // 2 do
-            skynet.wakeup(sleeper)
-            skynet.fork(skynet.wakeup, other)
-            skynet.wait(other)
-        end
-        stop = true
-        skynet.wakeup(sleeper)
-        skynet.wakeup(n)
-    end)
-    skynet.wait(n)
-    assert(woken >= n // 2)
-end
-
---- Many sleepers, woken all at once.
-function figures.wake(n)
-    local tokens = {}
-    local stop = false
-    for i = 1, 100 do
+--- A hundred sleepers, woken in turns; what is measured is a wakeup with the wait that follows it.
+local function wakeup(n)
+    local tokens, stop, woken = {}, false, 0
+    for i = 1, BATCH do
         tokens[i] = skynet.fork(function()
             while not stop do
                 skynet.wait()
+                woken = woken + 1
             end
         end)
     end
     skynet.yield()
-    for _ = 1, n // 100 do
-        for i = 1, 100 do
+    for _ = 1, n // BATCH do
+        for i = 1, BATCH do
             skynet.wakeup(tokens[i])
         end
         skynet.yield()
     end
+    assert(woken == n)
     stop = true
-    for i = 1, 100 do
+    for i = 1, BATCH do
         skynet.wakeup(tokens[i])
     end
     skynet.yield()
 end
 
-function figures.yield(n)
+--- Two tasks that wake each other: no batch helps.
+local function handover(n)
+    local ping, pong, left = {}, {}, n // 2
+    skynet.fork(function()
+        while left > 0 do
+            skynet.wait(pong)
+            left = left - 1
+            skynet.wakeup(ping)
+        end
+    end)
+    skynet.yield()
+    while left > 0 do
+        skynet.wakeup(pong)
+        skynet.wait(ping)
+    end
+end
+
+local function yield(n)
     for _ = 1, n do
         skynet.yield()
     end
 end
 
-function figures.call(n)
+local function call(n)
     local self = skynet.self()
     for i = 1, n do
         skynet.call(self, "lua", i, "text")
     end
 end
 
-skynet.start(function()
-    skynet.dispatch("lua", function(_, _, ...)
-        skynet.retpack(...)
-    end)
-    for _, name in ipairs { "fork", "wakeup", "wake", "yield", "call" } do
-        figures[name](N // 10)
-    end
-    for _ = 1, 5 do
-        for _, name in ipairs { "fork", "wakeup", "wake", "yield", "call" } do
-            measure(name, N, figures[name])
-        end
-    end
-    io.stdout:flush()
-    skynet.abort()
+skynet.dispatch("lua", function(_, _, ...)
+    skynet.retpack(...)
+end)
+
+bench.start(function()
+    bench.measure("fork", 2 * BATCH, fork)
+    bench.measure("wakeup", 2 * BATCH, wakeup)
+    bench.measure("handover", 2 * BATCH, handover)
+    bench.measure("yield", 2 * BATCH, yield)
+    bench.measure("call_self", 2 * BATCH, call)
 end)
