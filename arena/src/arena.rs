@@ -129,7 +129,21 @@ impl Arena {
     /// # Errors
     /// As [`envelope`](Arena::envelope).
     pub fn forward(self, payload: Payload) -> Result<Block, Error> {
-        Ok(Block::of_payload(self.0.allocate(Header::SIZE + FORWARD_BODY, 0, true)?, payload))
+        let len = payload.len();
+        self.forward_part(payload, 0, len)
+    }
+
+    /// As [`forward`](Arena::forward), of `len` bytes from `start` on.
+    ///
+    /// # Errors
+    /// As [`envelope`](Arena::envelope).
+    ///
+    /// # Panics
+    /// If the payload is shorter.
+    pub fn forward_part(self, payload: Payload, start: usize, len: usize) -> Result<Block, Error> {
+        assert!(start <= payload.len() && len <= payload.len() - start, "a part is inside of its payload");
+        let header = self.0.allocate(Header::SIZE + FORWARD_BODY, 0, true)?;
+        Ok(Block::of_payload(header, payload, start, len))
     }
 
     /// Whether `ptr` is the payload address of a live block, of any arena of this process.

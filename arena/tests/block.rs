@@ -110,6 +110,31 @@ fn a_forward_is_an_envelope_round_what_others_own() {
 }
 
 #[test]
+fn a_part_of_a_payload_is_forwarded_and_keeps_the_whole() {
+    let arena = arena();
+    let news = arena.copy_from(b"head: news").unwrap().share();
+    let part = arena.forward_part(news.clone(), 6, 4).unwrap();
+    assert_eq!((&part[..], part.as_ptr()), (&b"news"[..], news[6..].as_ptr()));
+    assert_eq!(part.forwarded().map(|it| (it.as_ptr(), it.len())), Some((news.as_ptr(), 10)));
+    let end = arena.forward_part(news.clone(), 10, 0).unwrap();
+    assert!(end.is_empty());
+    assert_eq!(news.owners(), 3);
+    drop((news, end));
+    let whole = part.share();
+    assert_eq!((&whole[..], whole.owners()), (&b"head: news"[..], 1));
+    assert!(whole.try_unique().unwrap().forwarded().is_none());
+    assert_eq!(arena.stats().live_blocks, 0);
+}
+
+#[test]
+#[should_panic(expected = "a part is inside of its payload")]
+fn a_part_that_is_not_inside_is_refused() {
+    let arena = arena();
+    let news = arena.copy_from(b"news").unwrap().share();
+    let _ = arena.forward_part(news, 2, 3);
+}
+
+#[test]
 fn foreign_memory_is_freed_once_whoever_has_it_last() {
     static FREED: AtomicUsize = AtomicUsize::new(0);
     unsafe fn free(at: NonNull<u8>, len: usize) {

@@ -80,9 +80,18 @@ pub(crate) unsafe fn shrink(header: NonNull<Header>, size: usize) {
 /// # Safety
 /// The caller is an owner of a block of an arena.
 pub(crate) unsafe fn room(header: NonNull<Header>) -> usize {
+    // SAFETY: passed on.
+    (unsafe { footprint(header) } - Header::SIZE - 1).min(crate::MAX_PAYLOAD)
+}
+
+/// Bytes of memory that the block takes.
+///
+/// # Safety
+/// As for [`room`].
+pub(crate) unsafe fn footprint(header: NonNull<Header>) -> usize {
     // SAFETY: the caller is an owner.
     let class = usize::from(unsafe { header.as_ref() }.class());
-    let bytes = match BLOCK.get(class) {
+    match BLOCK.get(class) {
         Some(&bytes) => bytes as usize,
         None => {
             let heap = heap_of(header);
@@ -91,8 +100,7 @@ pub(crate) unsafe fn room(header: NonNull<Header>) -> usize {
                 other => panic!("a large block lies in pages that are {other:?} (A2)"),
             }
         }
-    };
-    (bytes - Header::SIZE - 1).min(crate::MAX_PAYLOAD)
+    }
 }
 
 /// The header whose payload would begin at `ptr`, if a block of some heap begins there. Whether that block has owners is

@@ -73,8 +73,15 @@ pub(crate) unsafe fn shrink(_header: NonNull<Header>, _size: usize) {}
 /// # Safety
 /// The caller is an owner.
 pub(crate) unsafe fn room(header: NonNull<Header>) -> usize {
+    // SAFETY: passed on.
+    unsafe { footprint(header) - Header::SIZE - 1 }
+}
+
+/// # Safety
+/// The caller is an owner.
+pub(crate) unsafe fn footprint(header: NonNull<Header>) -> usize {
     // SAFETY: `allocate` put the size there.
-    unsafe { header.cast::<u8>().byte_sub(PREFIX).cast::<usize>().read() - PREFIX - Header::SIZE - 1 }
+    unsafe { header.cast::<u8>().byte_sub(PREFIX).cast::<usize>().read() - PREFIX }
 }
 
 pub(crate) fn find(_ptr: *const u8) -> Option<NonNull<Header>> {

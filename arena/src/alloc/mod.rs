@@ -37,9 +37,9 @@ mod magazine;
 mod span;
 
 #[cfg(loom)]
-pub(crate) use boxed::{Heap, find, free, room, shrink};
+pub(crate) use boxed::{Heap, find, footprint, free, room, shrink};
 #[cfg(not(loom))]
 pub(crate) use {
-    address::{find, free, room, shrink},
+    address::{find, footprint, free, room, shrink},
     heap::Heap,
 };

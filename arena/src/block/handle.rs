@@ -46,9 +46,17 @@ struct ForeignBody {
     free: unsafe fn(NonNull<u8>, usize),
 }
 
+/// What a block of [`Kind::Forward`] keeps behind its header.
+struct ForwardBody {
+    /// One of its owners is this block. It is not a forward itself.
+    payload: Payload,
+    /// Where in it the forwarded bytes begin; null if it has none.
+    at: *mut u8,
+}
+
 /// Bytes a body of each indirect kind takes behind the header.
 pub(crate) const FOREIGN_BODY: usize = size_of::<ForeignBody>();
-pub(crate) const FORWARD_BODY: usize = size_of::<NonNull<Header>>();
+pub(crate) const FORWARD_BODY: usize = size_of::<ForwardBody>();
 
 /// The first byte behind a header.
 ///
@@ -73,8 +81,8 @@ unsafe fn body(header: NonNull<Header>) -> *mut u8 {
         Kind::Empty => ptr::null_mut(),
         // SAFETY: a foreign block keeps its `ForeignBody` behind the header (H1).
         Kind::Foreign => unsafe { behind(header).cast::<ForeignBody>().as_ref() }.at.as_ptr(),
-        // SAFETY: a forwarding block keeps an owner's pointer there (H1), and forwards do not nest.
-        Kind::Forward => unsafe { body(behind(header).cast::<NonNull<Header>>().read()) },
+        // SAFETY: a forwarding block keeps its `ForwardBody` there (H1).
+        Kind::Forward => unsafe { behind(header).cast::<ForwardBody>().as_ref() }.at,
     }
 }
 
@@ -111,8 +119,8 @@ unsafe fn drop_body(header: NonNull<Header>) {
             // SAFETY: who made the block promised that `free` takes exactly this, and nobody reads it any more (H2).
             unsafe { free(at, len) };
         }
-        // SAFETY: a forwarding block keeps the pointer of an owner there, and we take that owner over.
-        Kind::Forward => drop(Payload(unsafe { behind(header).cast::<NonNull<Header>>().read() })),
+        // SAFETY: a forwarding block keeps its `ForwardBody` there, and we take the owner in it over.
+        Kind::Forward => drop(unsafe { behind(header).cast::<ForwardBody>().read() }),
     }
 }
 
@@ -169,14 +177,15 @@ impl Block {
         Block(header)
     }
 
-    /// Makes an empty block forward a payload. The block has room for [`FORWARD_BODY`].
-    pub(crate) fn of_payload(header: NonNull<Header>, payload: Payload) -> Block {
-        let inner = ManuallyDrop::new(payload).0;
-        // SAFETY: `inner` is an owner's, and the allocator gave us `header` with the room.
+    /// Makes an empty block forward `len` bytes of a payload, from `start` on: they are there, and the block has
+    /// room for [`FORWARD_BODY`].
+    pub(crate) fn of_payload(header: NonNull<Header>, payload: Payload, start: usize, len: usize) -> Block {
+        // Of a null pointer the part is empty, and begins at 0.
+        let at = payload.as_ptr().cast_mut().wrapping_add(start);
+        // SAFETY: the allocator gave us `header` with the room.
         unsafe {
-            let size = inner.as_ref().size() as u32;
-            header.as_ref().begin(size, Kind::Forward);
-            behind(header).cast().write(inner);
+            header.as_ref().begin(len as u32, Kind::Forward);
+            behind(header).cast().write(ForwardBody { payload, at });
         }
         Block(header)
     }
@@ -269,7 +278,21 @@ impl Block {
         }
     }
 
-    /// Lets others own the body too. For a forwarding block this is the payload it forwards.
+    /// What this block forwards, in full length; none unless it is of [`Kind::Forward`].
+    #[inline]
+    pub fn forwarded(&self) -> Option<&Payload> {
+        // SAFETY: a forwarding block keeps its `ForwardBody` there, as long as it lives (H1).
+        (self.kind() == Kind::Forward)
+            .then(|| unsafe { &behind(self.0).cast::<ForwardBody>().as_ref().payload })
+    }
+
+    /// Bytes of memory that the block takes, header and what is unused included.
+    pub fn footprint(&self) -> usize {
+        // SAFETY: we are an owner.
+        unsafe { alloc::footprint(self.0) }
+    }
+
+    /// Lets others own the body too. For a forwarding block this is the payload it forwards, in full length.
     pub fn share(self) -> Payload {
         let header = self.into_raw();
         // SAFETY: `into_raw` gave us the only owner.
@@ -277,11 +300,11 @@ impl Block {
             if header.as_ref().kind() != Kind::Forward {
                 return Payload(header);
             }
-            let inner = behind(header).cast::<NonNull<Header>>().read();
+            let ForwardBody { payload, .. } = behind(header).cast().read();
             // Its owner is ours now, so the envelope must not drop it.
             header.as_ref().set_kind(Kind::Empty);
             leave(header);
-            Payload(inner)
+            payload
         }
     }
 
@@ -349,6 +372,18 @@ impl Payload {
     /// How many owners there are: a snapshot, for tools.
     pub fn owners(&self) -> u32 {
         self.header().owners()
+    }
+
+    /// Bytes of memory that the block takes, header and what is unused included.
+    pub fn footprint(&self) -> usize {
+        // SAFETY: we are an owner.
+        unsafe { alloc::footprint(self.0) }
+    }
+
+    /// Its header, which is good as long as the payload has an owner: to count one more, for somebody who keeps the pointer.
+    #[inline]
+    pub fn as_raw(&self) -> NonNull<Header> {
+        self.0
     }
 
     /// The same bytes for code that speaks [`bytes::Bytes`]. Nothing is copied: the `Bytes` is an owner.
