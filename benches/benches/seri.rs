@@ -1,6 +1,6 @@
 //! What a message costs: a player's state (see `workloads/game_state.lua`) and small calls, packed and unpacked.
 //!
-//! The rival is skynet: the same loops, run by `workloads/seri_skynet.lua` as a service of it. Guards against regressions;
+//! The rival is skynet: the same loops are in `lua/seri.lua`, which runs on both. Guards against regressions;
 //! claims are in `report/`.
 
 use std::ffi::c_void;

@@ -1,7 +1,7 @@
 """Every figure of the report: which script prints it, how it is judged, and what skein wants to reach.
 
 `ratio` figures are costs of one operation; their marks are multiples of skynet. `most` figures are sizes or latencies;
-their marks are upper bounds in the figure's own unit.
+their marks are upper bounds in the figure's own unit (bytes, nanoseconds).
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,43 @@ class Figure:
     mark: float | None = None  # the first mark
     goal: float | None = None
     rate: bool = True  # whether wall time means something, beside CPU time
+    against: str | None = None  # another figure of skynet to compare with; its own otherwise
+
+    @property
+    def rival(self):
+        return self.against or self.name
 
 
 FIGURES = [
     Figure("call", "ping_pong", "call and answer, one pair", mark=5, goal=10),
     Figure("call", "pairs_64", "call and answer, 64 pairs", mark=4, goal=10),
     Figure("send", "fan_in", "one-way sends, 8 to 1", mark=4, goal=10),
+    Figure("ring", "ring_1000", "ring through 1000 services", mark=3, goal=8),
     Figure("tasks", "fork", "fork", mark=2, goal=4),
     Figure("tasks", "wakeup", "wakeup and wait", mark=2, goal=4),
     Figure("tasks", "handover", "wakeup and wait, two tasks in turns"),
     Figure("tasks", "yield", "yield", mark=5, goal=8),
     Figure("tasks", "call_self", "call to oneself"),
+    Figure("seri", "pack_state", "pack nested game state", mark=1.5, goal=3),
+    Figure("seri", "unpack_state", "unpack nested game state", mark=1.5, goal=2.2),
+    Figure("seri", "pack_call", "pack five arguments"),
+    Figure("seri", "unpack_call", "unpack five arguments"),
+    Figure("strings", "string_64k", "64 KiB string as an argument", mark=4, goal=8),
+    Figure("strings", "string_64k_raw", "64 KiB string as a raw message", mark=4, goal=8),
+    Figure("strings", "string_1m", "1 MiB string as an argument", mark=5, goal=8),
+    Figure("strings", "string_1m_raw", "1 MiB string as a raw message", mark=5, goal=8),
+    Figure("forward", "forward_64", "a block of 64 B handed on"),
+    Figure("forward", "forward_64k", "a block of 64 KiB handed on"),
+    Figure("forward", "forward_1m", "a block of 1 MiB handed on"),
+    Figure("forward", "forward_64k", "… beside skynet's 64 KiB string", goal=50, against="string_64k"),
+    Figure("multicast", "multicast_64k", "64 KiB to 100 services, a delivery", mark=10, goal=50),
+    Figure("launch", "launch", "a service launched", mark=2, goal=8),
+    Figure("launch", "idle_service", "memory of an idle service", "most", mark=40 << 10, goal=24 << 10),
+    Figure("timers", "timer", "a timer set, due and run", mark=3, goal=6, rate=False),
+    Figure("pending", "pending_timer", "memory of a pending timer", "most", mark=0.7 * 1024),
+    Figure("latency", "idle_beside_busy", "message to an idle service, sender busy", "most", mark=6e5, goal=3e5),
+    Figure("latency", "idle_call", "call to an idle service, node quiet", "most", mark=35e3, goal=20e3),
+    Figure("game", "game", "a request in a game of 400 agents", mark=3, goal=6),
 ]
 
 SCRIPTS = list(dict.fromkeys(figure.script for figure in FIGURES))

@@ -28,9 +28,9 @@ class Results:
         values = self.samples.get(program, {}).get(name)
         return statistics.median(values) if values else None
 
-    def ratio(self, name):
+    def ratio(self, figure, suffix=""):
         """skynet's median over skein's: how many times less it is here."""
-        ours, theirs = self.median("skein", name), self.median("skynet", name)
+        ours, theirs = self.median("skein", figure.name + suffix), self.median("skynet", figure.rival + suffix)
         return theirs / ours if ours and theirs else None
 
 

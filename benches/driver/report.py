@@ -12,101 +12,96 @@ def rows(results):
 
 def row(results, figure):
     """The cells of one figure."""
-    if skipped := missing(results, figure):
-        return [figure.label, *skipped, "", "", *marks(figure), "–"]
+    cells = [said(results, "skein", figure, figure.name), said(results, "skynet", figure, figure.rival)]
+    cpu, wall = ratios(results, figure)
+    return [figure.label, *cells, times(cpu), times(wall), *marks(results, figure), reached(results, figure)]
+
+
+def said(results, program, figure, name):
+    """What a program takes, or why it has no figure."""
+    if all(it.name != program for it in results.contestants):
+        return ""
+    if reason := results.skipped.get(program, {}).get(name):
+        return f"skipped: {reason}"
     if figure.kind == "most":
-        unit = results.units[figure.name]
-        cells = [amount(results.median(program, figure.name), unit) for program in ("skein", "skynet")]
-        return [figure.label, *cells, times(results.ratio(figure.name)), "", *marks(figure), reached(results, figure)]
-    cells = [cost(results, program, figure) for program in ("skein", "skynet")]
-    cpu = times(results.ratio(f"{figure.name}.cpu"))
-    wall = times(results.ratio(f"{figure.name}.wall")) if figure.rate else ""
-    return [figure.label, *cells, cpu, wall, *marks(figure), reached(results, figure)]
+        value = results.median(program, name)
+        return "failed" if value is None else amount(value, results.units[name])
+    cpu, wall = (results.median(program, f"{name}.{it}") for it in ("cpu", "wall"))
+    if cpu is None:
+        return "failed"
+    return amount(cpu, "ns") + (f", {rate(wall)}" if figure.rate else "")
 
 
-def missing(results, figure):
-    """The cells of both programs, if one of them has no figure: what was measured, or why there is nothing."""
-    key = figure.name if figure.kind == "most" else f"{figure.name}.cpu"
-    names = [program.name for program in results.contestants]
-    if all(results.median(name, key) is not None for name in names):
-        return None
-    cells = []
-    for name in ("skein", "skynet"):
-        reason = results.skipped.get(name, {}).get(figure.name)
-        if name not in names:
-            cells.append("")
-        elif results.median(name, key) is not None:
-            cells.append(amount(results.median(name, key), results.units[key]))
-        else:
-            cells.append(f"skipped: {reason}" if reason else "failed")
-    return cells
-
-
-def worst(results, figure):
-    """The ratio that counts: of CPU time and of wall time the lesser, where both mean something."""
+def ratios(results, figure):
+    """Of CPU time (or of what is measured) and of wall time; `None` where there is none."""
     if figure.kind == "most":
-        return results.ratio(figure.name)
-    ratios = [results.ratio(f"{figure.name}.cpu")]
-    if figure.rate:
-        ratios.append(results.ratio(f"{figure.name}.wall"))
-    return min(ratios) if all(ratios) else None
+        return results.ratio(figure), None
+    return results.ratio(figure, ".cpu"), results.ratio(figure, ".wall") if figure.rate else None
+
+
+def bounds(results, figure):
+    """First mark and goal as ratios, also where they are upper bounds; `None` where there is none."""
+    if figure.kind == "most":
+        theirs = results.median("skynet", figure.rival)
+        return [theirs / mark if mark and theirs else None for mark in (figure.mark, figure.goal)]
+    return [figure.mark, figure.goal]
 
 
 def reached(results, figure):
-    """Which of the marks is reached."""
-    if figure.mark is None:
-        return ""
+    """Which of the marks is reached. Of CPU time and wall time the worse one decides."""
     if figure.kind == "most":
         value = results.median("skein", figure.name)
-        below = lambda mark: mark is not None and value <= mark  # noqa: E731
+        score = None if value is None else -value
+        needed = [None if mark is None else -mark for mark in (figure.mark, figure.goal)]
     else:
-        value = worst(results, figure)
-        if value is None:
-            return ""
-        below = lambda mark: mark is not None and value >= mark  # noqa: E731
-    return "goal" if below(figure.goal) else "first mark" if below(figure.mark) else "no"
+        score = min((it for it in ratios(results, figure) if it is not None), default=None)
+        needed = [figure.mark, figure.goal]
+    if score is None or needed == [None, None]:
+        return ""
+    mark, goal = needed
+    if goal is not None and score >= goal:
+        return "goal"
+    if mark is None:
+        return "not yet"
+    return "first mark" if score >= mark else "**no**"
 
 
-def marks(figure):
+def marks(results, figure):
     def word(mark):
         if mark is None:
             return ""
-        return f"≤ {mark:g}" if figure.kind == "most" else f"{mark:g}×"
+        if figure.kind == "most":
+            unit = results.units.get(figure.name) or results.units.get(figure.rival, "")
+            return f"≤ {amount(mark, unit)}"
+        return f"{mark:g}×"
 
     return [word(figure.mark), word(figure.goal)]
 
 
-def cost(results, program, figure):
-    cpu = results.median(program, f"{figure.name}.cpu")
-    if cpu is None:
-        return ""
-    text = amount(cpu, "ns")
-    if figure.rate:
-        text += f", {rate(results.median(program, f'{figure.name}.wall'))}"
-    return text
-
-
 def amount(value, unit):
     """A figure with three digits and the unit that a reader wants."""
-    if value is None:
-        return ""
     scales = {"ns": [(1e6, "ms"), (1e3, "µs")], "bytes": [(2**20, "MiB"), (2**10, "KiB")]}
     for factor, name in scales.get(unit, []):
         if value >= factor:
-            return f"{value / factor:.3g} {name}"
-    return f"{value:.3g} {unit}"
+            return f"{digits(value / factor)} {name}"
+    return f"{digits(value)} {unit}"
 
 
 def rate(nanoseconds):
     per_second = 1e9 / nanoseconds
     for factor, name in ((1e6, "M/s"), (1e3, "k/s")):
         if per_second >= factor:
-            return f"{per_second / factor:.3g} {name}"
-    return f"{per_second:.3g} /s"
+            return f"{digits(per_second / factor)} {name}"
+    return f"{digits(per_second)} /s"
+
+
+def digits(value):
+    """Three significant digits, never as a power of ten."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def times(ratio):
-    return "" if ratio is None else f"{ratio:.3g}×"
+    return "" if ratio is None else f"{digits(ratio)}×"
 
 
 def text(results):
@@ -114,12 +109,17 @@ def text(results):
     table = [HEAD, *rows(results)]
     widths = [max(len(row[i]) for row in table) for i in range(len(HEAD))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
+    lines += [f"load average {max(results.loads):g} at most, {results.rounds} rounds"]
     return "\n".join(lines)
 
 
 def markdown(results, command):
     lines = [
         "# skein beside skynet",
+        "",
+        "How it is measured, and what the columns mean: [README.md](../README.md). The samples: [samples.json](samples.json).",
+        "",
+        "![ratios](ratios.svg)",
         "",
         f"Measured {results.began} on {machine()}; load average while it ran {max(results.loads):g} at most.",
         "",
