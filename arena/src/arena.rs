@@ -65,6 +65,12 @@ impl Arena {
         Heap::open(options.limit).map(Arena)
     }
 
+    /// The arena of a heap that a domain opened.
+    #[cfg(not(loom))]
+    pub(crate) fn of_heap(heap: &'static Heap) -> Arena {
+        Arena(heap)
+    }
+
     /// A block of `size` bytes. They have some value or other: whatever was last there.
     ///
     /// # Errors

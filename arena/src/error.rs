@@ -66,4 +66,13 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The file system that holds a domain, `/dev/shm`, is full, or the process may not make files this large (`ulimit -f`).
+    /// Drop blocks, or give it more.
+    #[error("no room for {size} more bytes in the file system that processes share")]
+    SharedFull {
+        /// Bytes asked for.
+        size: usize,
+        /// What the system said.
+        source: io::Error,
+    },
 }

@@ -5,9 +5,14 @@
 //!
 //! Numbers are little-endian. A change here is a new [`VERSION`].
 
-use crate::sync::atomic::{AtomicPtr, AtomicU32};
+#[cfg(not(loom))]
+use std::mem::offset_of;
 
-use crate::block::Header;
+use crate::{
+    alloc::class,
+    block::Header,
+    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize},
+};
 
 /// The unit in which a heap hands out memory.
 pub(crate) const PAGE: usize = 4096;
@@ -16,10 +21,12 @@ pub(crate) const MAGIC: [u8; 8] = *b"skein\0ar";
 /// The layout that this crate writes and reads.
 pub(crate) const VERSION: u32 = 1;
 /// The shortest span, in pages. There are never more spans than a heap has room for of these.
-pub(crate) const SHORTEST_SPAN: usize = 16;
+pub(crate) const SHORTEST_SPAN: usize = if cfg!(loom) { 1 } else { 16 };
 
-/// First page of the tables: what a tool needs to read the rest.
-#[repr(C)]
+/// First page of the tables: what a tool needs to read the rest, and the heap's counters.
+///
+/// Of a file in a domain everything but the atomics is written before `state` becomes [`READY`], and never again.
+#[repr(C, align(4096))]
 pub(crate) struct Superblock {
     pub(crate) magic: [u8; 8],
     pub(crate) version: u32,
@@ -35,9 +42,141 @@ pub(crate) struct Superblock {
     pub(crate) page_table: u64,
     /// Bytes from here to the span table, one [`Span`] each.
     pub(crate) span_table: u64,
+    /// [`BUILD`], mixed with what the embedder adds; 0 in private tables.
+    pub(crate) build: u64,
+    /// The domain that this heap belongs to; 0 in private tables.
+    pub(crate) domain: u64,
+    /// Which taking of the slot this is: a random number.
+    pub(crate) incarnation: u64,
+    /// When the slot was taken, in nanoseconds since 1970.
+    pub(crate) taken_ns: u64,
+    /// The process that owns the slot.
+    pub(crate) pid: u32,
+    /// [`READY`] once the rest is written.
+    pub(crate) state: AtomicU32,
+    /// Pages that are usable: those from the first on.
+    pub(crate) committed: AtomicU32,
+    /// How many of the counters by class are used.
+    pub(crate) classes: u32,
+    /// Bytes from here to the magazine table, and how many entries it has.
+    pub(crate) magazine_table: u64,
+    pub(crate) magazines: u32,
+    pub(crate) counters: Counters,
 }
 
-const _: () = assert!(size_of::<Superblock>() == 48 && cfg!(target_endian = "little"));
+/// [`Superblock::state`] of tables that are complete.
+pub(crate) const READY: u32 = 1;
+
+/// What a heap holds, for whoever maps its tables, also after the death of its process.
+///
+/// Written with plain stores under the heap's locks or with atomic additions; a reader gets a snapshot of each number, not of
+/// all of them.
+#[repr(C, align(64))]
+pub(crate) struct Counters {
+    /// What `used_pages` cannot exceed.
+    pub(crate) limit_pages: AtomicU64,
+    /// Pages of spans and large blocks.
+    pub(crate) used_pages: AtomicU64,
+    /// Free pages that the system has not got back.
+    pub(crate) retained_pages: AtomicU64,
+    /// Large blocks, and their pages.
+    pub(crate) large_blocks: AtomicU64,
+    pub(crate) large_pages: AtomicU64,
+    /// Entries of the span table that have ever been used: those from the first on.
+    pub(crate) span_entries: AtomicU64,
+    /// Entries of the magazine table that have ever been used.
+    pub(crate) magazine_entries: AtomicU64,
+    /// Highest generation of a block whose pages were freed, in the low half.
+    pub(crate) newest: AtomicU64,
+    pub(crate) classes: [ClassCounters; MOST_CLASSES],
+}
+
+#[cfg(loom)]
+impl Counters {
+    /// Zeros.
+    pub(crate) fn new() -> Counters {
+        let zero = || AtomicU64::new(0);
+        Counters {
+            limit_pages: zero(),
+            used_pages: zero(),
+            retained_pages: zero(),
+            large_blocks: zero(),
+            large_pages: zero(),
+            span_entries: zero(),
+            magazine_entries: zero(),
+            newest: zero(),
+            classes: std::array::from_fn(|_| ClassCounters { out: zero(), spans: zero() }),
+        }
+    }
+}
+
+/// What one size class of a heap holds.
+#[repr(C)]
+pub(crate) struct ClassCounters {
+    /// Blocks that are out: in use, or at hand in some thread of the process.
+    pub(crate) out: AtomicU64,
+    /// Spans of the class.
+    pub(crate) spans: AtomicU64,
+}
+
+/// Room for counters by class.
+pub(crate) const MOST_CLASSES: usize = if cfg!(loom) { 1 } else { 64 };
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(cfg!(target_endian = "little"));
+    assert!(size_of::<Superblock>() == PAGE && offset_of!(Superblock, build) == 48);
+    assert!(offset_of!(Superblock, counters) == 128 && offset_of!(Counters, classes) == 64);
+};
+
+/// Where the parts of a heap's tables lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) pages: usize,
+    pub(crate) spans: usize,
+    pub(crate) page_table: usize,
+    pub(crate) span_table: usize,
+    pub(crate) magazine_table: usize,
+    /// Bytes of all of it.
+    pub(crate) size: usize,
+}
+
+impl Shape {
+    /// The tables of a heap that may have so many pages.
+    pub(crate) const fn of(pages: usize) -> Shape {
+        let spans = pages.div_ceil(SHORTEST_SPAN);
+        let page_table = size_of::<Superblock>();
+        let span_table = (page_table + pages * size_of::<AtomicU32>()).next_multiple_of(PAGE);
+        let magazine_table = (span_table + spans * size_of::<Span>()).next_multiple_of(PAGE);
+        let size = (magazine_table + MAGAZINE_SLOTS * size_of::<Magazines>()).next_multiple_of(PAGE);
+        Shape { pages, spans, page_table, span_table, magazine_table, size }
+    }
+}
+
+/// What two processes have to agree on to read each other's heaps: sizes, classes and addresses, as one number.
+pub(crate) const BUILD: u64 = {
+    let mut hash = mix(0xcbf2_9ce4_8422_2325, VERSION as u64);
+    hash = mix(hash, crate::range::BASE as u64);
+    hash = mix(hash, (crate::range::BITS as u64) << 32 | crate::range::HEAP_BITS as u64);
+    hash = mix(hash, (size_of::<Header>() as u64) << 32 | size_of::<Span>() as u64);
+    hash = mix(hash, (size_of::<Superblock>() as u64) << 32 | size_of::<Magazines>() as u64);
+    let mut class = 0;
+    while class < class::CLASSES {
+        hash = mix(hash, (class::BLOCK[class] as u64) << 32 | class::SPAN_PAGES[class] as u64);
+        class += 1;
+    }
+    hash
+};
+
+/// Mixes a number into a hash, byte by byte (FNV-1a).
+pub(crate) const fn mix(mut hash: u64, number: u64) -> u64 {
+    let mut shift = 0;
+    while shift < 64 {
+        hash = (hash ^ (number >> shift & 0xff)).wrapping_mul(0x100_0000_01b3);
+        shift += 8;
+    }
+    hash
+}
 
 /// What a page is: an entry of the page table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +224,8 @@ pub(crate) struct Span {
     pub(crate) class: AtomicU32,
     /// Blocks whose header has been written; the others have never been handed out.
     pub(crate) carved: AtomicU32,
-    /// Blocks on the `free` list.
+    /// Bits of `free` that are set.
     pub(crate) free_len: AtomicU32,
-    /// Free blocks, by their link.
-    pub(crate) free: AtomicPtr<Header>,
     /// Neighbours in the class's list of spans that have room.
     pub(crate) before: AtomicU32,
     pub(crate) after: AtomicU32,
@@ -96,10 +233,104 @@ pub(crate) struct Span {
     pub(crate) birth: AtomicU32,
     /// Highest generation of a block that came back.
     pub(crate) newest: AtomicU32,
+    /// No word of `free` before this one has a bit.
+    pub(crate) hint: AtomicU32,
+    kept: [u32; 7],
+    /// A bit for each carved block that is in the span, and neither in use nor in a magazine.
+    pub(crate) free: [AtomicU64; SPAN_BLOCKS / 64],
+}
+
+/// The most blocks a span can have: of the smallest class, in the shortest span.
+pub(crate) const SPAN_BLOCKS: usize = if cfg!(loom) { 64 } else { SHORTEST_SPAN * PAGE / Header::SMALLEST };
+
+/// The most blocks of one class that a thread has at hand.
+pub(crate) const MOST_AT_HAND: usize = if cfg!(loom) { 4 } else { 64 };
+
+/// One thread's free blocks of one class: a stack.
+#[repr(C)]
+pub(crate) struct Magazine {
+    pub(crate) len: AtomicU32,
+    kept: u32,
+    pub(crate) blocks: [AtomicPtr<Header>; MOST_AT_HAND],
+}
+
+/// One thread's magazines: an entry of the magazine table. Zeros are empty magazines of nobody.
+///
+/// Only the thread that has claimed them writes; others may look.
+#[repr(C, align(64))]
+pub(crate) struct Magazines {
+    /// [`range::heap_base`](crate::range::heap_base), shifted by [`range::HEAP_BITS`](crate::range::HEAP_BITS), of their heap;
+    /// zero as long as they were never claimed.
+    pub(crate) heap: AtomicUsize,
+    /// Their place in the table.
+    pub(crate) slot: AtomicU32,
+    kept: u32,
+    pub(crate) by_class: [Magazine; class::CLASSES],
+}
+
+/// How many threads of a process can have magazines. Others go through the locks.
+pub(crate) const MAGAZINE_SLOTS: usize = if cfg!(loom) { 3 } else { 1024 };
+
+impl Span {
+    /// An entry that has never been used: what zeros in the table are.
+    #[cfg(loom)]
+    pub(crate) fn new() -> Span {
+        let zero = || AtomicU32::new(0);
+        Span {
+            first: zero(),
+            class: zero(),
+            carved: zero(),
+            free_len: zero(),
+            before: zero(),
+            after: zero(),
+            birth: zero(),
+            newest: zero(),
+            hint: zero(),
+            kept: [0; 7],
+            free: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+impl Magazines {
+    /// Of nobody.
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Magazines {
+        Magazines {
+            heap: AtomicUsize::new(0),
+            slot: AtomicU32::new(0),
+            kept: 0,
+            by_class: [const {
+                Magazine {
+                    len: AtomicU32::new(0),
+                    kept: 0,
+                    blocks: [const { AtomicPtr::new(std::ptr::null_mut()) }; MOST_AT_HAND],
+                }
+            }; class::CLASSES],
+        }
+    }
+
+    /// Of nobody.
+    #[cfg(loom)]
+    pub(crate) fn new() -> Magazines {
+        Magazines {
+            heap: AtomicUsize::new(0),
+            slot: AtomicU32::new(0),
+            kept: 0,
+            by_class: std::array::from_fn(|_| Magazine {
+                len: AtomicU32::new(0),
+                kept: 0,
+                blocks: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
+            }),
+        }
+    }
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Span>() == 64 && std::mem::offset_of!(Span, birth) == 32);
+const _: () = {
+    assert!(size_of::<Span>() == 320 && offset_of!(Span, birth) == 24 && offset_of!(Span, free) == 64);
+    assert!(size_of::<Magazine>() == 520 && offset_of!(Magazines, by_class) == 16);
+};
 
 #[cfg(test)]
 mod tests {

@@ -21,12 +21,14 @@ pub mod sync;
 mod alloc;
 mod arena;
 mod error;
-#[cfg(not(loom))]
+#[cfg_attr(loom, allow(dead_code))] // Models use the half of it that lies in tables.
 mod layout;
 #[cfg(not(loom))]
 mod map;
 mod stats;
 
+#[cfg(loom)]
+pub use alloc::model::{Hand, ModelHeap};
 pub use arena::{Arena, Found, Options};
 pub use block::{Block, BlockWriter, Envelope, Header, Kind, Left, MAX_PAYLOAD, Payload};
 pub use error::Error;

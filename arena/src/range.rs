@@ -51,17 +51,22 @@ pub const fn heap_base(index: usize) -> usize {
 }
 
 #[cfg(not(loom))]
-pub(crate) use reserve::{commit, discard, ensure_reserved};
+pub(crate) use claim::{claim, claim_private, room, unclaim};
+#[cfg(not(loom))]
+pub(crate) use reserve::{commit, discard, ensure_reserved, map_file, remove, unmap};
 #[cfg(not(loom))]
 pub use reserve::{reserve, reserved};
 
 #[cfg(not(loom))]
+mod claim;
+
+#[cfg(not(loom))]
 mod reserve {
-    use std::{ffi::c_void, io, ptr, sync::OnceLock};
+    use std::{ffi::c_void, fs::File, io, ptr, sync::OnceLock};
 
     use rustix::{
         io::Errno,
-        mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap},
+        mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap},
         process::{Resource, getrlimit},
     };
 
@@ -167,6 +172,53 @@ mod reserve {
             // It fails for addresses that are not mapped or that are locked: the first cannot be, the second is harmless.
             debug_assert_eq!(done, Ok(()));
         }
+    }
+
+    /// Maps part of a file over reserved addresses, to read or also to write; what was mapped there is gone.
+    ///
+    /// # Safety
+    /// The bytes belong to the caller's heap or to its view of another's and lie in the reserved range, and nobody uses what
+    /// is mapped there.
+    pub(crate) unsafe fn map_file(
+        at: *mut u8,
+        size: usize,
+        file: &File,
+        offset: usize,
+        write: bool,
+    ) -> Result<(), Error> {
+        debug_assert!(super::contains(at) && at.addr() + size <= BASE + reserved());
+        let access = if write { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        let flags = MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE;
+        // SAFETY: the addresses are reserved, and nobody uses them, by the caller's promise.
+        match unsafe { mmap(at.cast(), size, access, flags, file, offset as u64) } {
+            Ok(_) => Ok(()),
+            Err(errno) => Err(Error::Map { size, source: io::Error::from(errno) }),
+        }
+    }
+
+    /// Makes addresses reserved again and no more.
+    ///
+    /// # Safety
+    /// As for [`map_file`].
+    pub(crate) unsafe fn unmap(at: *mut u8, size: usize) -> Result<(), Error> {
+        debug_assert!(super::contains(at) && at.addr() + size <= BASE + reserved());
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+        // SAFETY: the addresses are ours, and nobody uses them, by the caller's promise.
+        match unsafe { mmap_anonymous(at.cast(), size, ProtFlags::empty(), flags) } {
+            Ok(_) => Ok(()),
+            Err(errno) => Err(Error::Map { size, source: io::Error::from(errno) }),
+        }
+    }
+
+    /// Gives the pages of a mapped file back to its file system; they read as zeros afterwards.
+    ///
+    /// # Safety
+    /// No live block has a byte in there.
+    pub(crate) unsafe fn remove(at: *mut u8, size: usize) {
+        // SAFETY: by the caller's promise nobody needs these bytes.
+        let done = unsafe { madvise(at.cast(), size, Advice::LinuxRemove) };
+        // A file system that has no holes keeps the pages; they are promised and stay usable.
+        debug_assert!(matches!(done, Ok(()) | Err(Errno::OPNOTSUPP)), "{done:?}");
     }
 
     /// The system's page size.

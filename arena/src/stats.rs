@@ -1,6 +1,12 @@
 //! Counters a dashboard wants.
 
 use crate::sync::atomic::Ordering::Relaxed;
+#[cfg(not(loom))]
+use crate::{
+    alloc::class::{BLOCK, CLASSES},
+    layout::PAGE,
+    map::Tables,
+};
 
 /// What an arena holds, and what has been copied into and out of payloads by this process.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +38,39 @@ pub struct Stats {
     pub large_bytes: u64,
 }
 
+#[cfg(not(loom))]
+impl Stats {
+    /// What a heap holds, by its tables alone: of this process, of another, or of one that has died. Each number is right at
+    /// some moment of the reading; when nobody allocates, all of them are.
+    pub(crate) fn of(tables: &Tables) -> Stats {
+        let counters = tables.counters();
+        let pages = |counter: &crate::sync::atomic::AtomicU64| counter.load(Relaxed) * PAGE as u64;
+        let mut stats = Stats {
+            used_bytes: pages(&counters.used_pages),
+            committed_bytes: (tables.committed() * PAGE) as u64,
+            retained_bytes: pages(&counters.retained_pages),
+            limit: pages(&counters.limit_pages),
+            large_blocks: counters.large_blocks.load(Relaxed),
+            large_bytes: pages(&counters.large_pages),
+            ..Stats::default()
+        };
+        (stats.live_blocks, stats.live_bytes) = (stats.large_blocks, stats.large_bytes);
+        for class in 0..CLASSES {
+            let (block, of_class) = (BLOCK[class] as usize, &counters.classes[class]);
+            let (out, spans) = (of_class.out.load(Relaxed), of_class.spans.load(Relaxed));
+            let at_hand: u64 =
+                tables.magazines().iter().map(|it| u64::from(it.by_class[class].len.load(Relaxed))).sum();
+            let live = out.saturating_sub(at_hand);
+            if spans > 0 {
+                stats.classes.push(ClassStats { block, live, at_hand, spans });
+            }
+            stats.live_blocks += live;
+            stats.live_bytes += live * block as u64;
+        }
+        stats
+    }
+}
+
 /// One size class of an arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,6 +79,8 @@ pub struct ClassStats {
     pub block: usize,
     /// Blocks that have owners.
     pub live: u64,
+    /// Free blocks that threads have at hand.
+    pub at_hand: u64,
     /// Spans that the class holds.
     pub spans: u64,
 }

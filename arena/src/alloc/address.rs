@@ -8,14 +8,9 @@ use std::ptr::NonNull;
 use super::{
     class::{BLOCK, CLASSES},
     heap::Heap,
-    magazine,
+    thread,
 };
-use crate::{
-    block::Header,
-    layout::{Entry, PAGE},
-    range,
-    sync::atomic::Ordering::*,
-};
+use crate::{Error, block::Header, layout::PAGE, range};
 
 /// The heap that a block of ours belongs to.
 #[inline]
@@ -43,8 +38,8 @@ pub(crate) unsafe fn free(header: NonNull<Header>) {
     let number = header.addr().get() >> range::HEAP_BITS;
     // SAFETY: the block is of this class and heap, and nowhere else.
     unsafe {
-        if !magazine::put(number, class, header) {
-            magazine::spill(heap_of(header), class, header);
+        if !thread::put(number, class, header) {
+            thread::spill(heap_of(header), class, header);
         }
     }
 }
@@ -95,12 +90,33 @@ pub(crate) unsafe fn footprint(header: NonNull<Header>) -> usize {
         Some(&bytes) => bytes as usize,
         None => {
             let heap = heap_of(header);
-            match heap.tables().entry(heap.page_of(header.as_ptr())) {
-                Entry::Large(pages) => pages as usize * PAGE,
-                other => panic!("a large block lies in pages that are {other:?} (A2)"),
-            }
+            heap.large_pages(heap.page_of(header.as_ptr())) * PAGE
         }
     }
+}
+
+/// Makes a block longer where it is, if it has pages of its own and those behind it are free; whether it has room for a payload
+/// of `size` bytes now.
+///
+/// # Safety
+/// The caller is the sole owner.
+pub(crate) unsafe fn extend(header: NonNull<Header>, size: usize) -> bool {
+    // SAFETY: the caller is the sole owner.
+    unsafe {
+        if size <= room(header) {
+            return true;
+        }
+        header.as_ref().class() == Header::LARGE
+            && heap_of(header).extend_large(header, Header::SIZE + size + 1)
+    }
+}
+
+/// A block for a payload of `size` bytes in the heap of another block, with room behind it to grow into if there is any.
+///
+/// # Errors
+/// As `Heap::allocate`.
+pub(crate) fn beside(header: NonNull<Header>, size: usize) -> Result<NonNull<Header>, Error> {
+    heap_of(header).allocate_roomy(Header::SIZE + size + 1, size)
 }
 
 /// The header whose payload would begin at `ptr`, if a block of some heap begins there. Whether that block has owners is
@@ -110,22 +126,5 @@ pub(crate) unsafe fn footprint(header: NonNull<Header>) -> usize {
 pub(crate) fn find(ptr: *const u8) -> Option<NonNull<Header>> {
     let heap = Heap::of(range::heap_of(ptr)?)?;
     let offset = (ptr.addr() - heap.base.addr()).checked_sub(Header::SIZE)?;
-    let page = offset / PAGE;
-    // Acquire pairs with the Release in `take_pages`.
-    if offset % align_of::<Header>() != 0 || page >= heap.committed.load(Acquire) {
-        return None;
-    }
-    let starts = match heap.tables().entry(page) {
-        Entry::Nothing => false,
-        Entry::Large(_) => offset % PAGE == 0,
-        Entry::Span(number) => {
-            let span = heap.tables().span(number);
-            let carved = span.carved.load(Acquire) as usize;
-            let block = *BLOCK.get(span.class.load(Relaxed) as usize)? as usize;
-            let inside = offset.checked_sub(span.first.load(Relaxed) as usize * PAGE)?;
-            inside % block == 0 && inside / block < carved
-        }
-    };
-    // SAFETY: the offset lies inside of the heap.
-    starts.then(|| unsafe { NonNull::new_unchecked(heap.at(offset).cast()) })
+    heap.block_at(offset)
 }

@@ -84,6 +84,17 @@ pub(crate) unsafe fn footprint(header: NonNull<Header>) -> usize {
     unsafe { header.cast::<u8>().byte_sub(PREFIX).cast::<usize>().read() - PREFIX }
 }
 
+/// # Safety
+/// The caller is the sole owner.
+pub(crate) unsafe fn extend(header: NonNull<Header>, size: usize) -> bool {
+    // SAFETY: passed on.
+    size <= unsafe { room(header) }
+}
+
+pub(crate) fn beside(_header: NonNull<Header>, size: usize) -> Result<NonNull<Header>, Error> {
+    Heap.allocate(Header::SIZE + size + 1, size, false)
+}
+
 pub(crate) fn find(_ptr: *const u8) -> Option<NonNull<Header>> {
     None
 }

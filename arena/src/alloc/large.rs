@@ -26,12 +26,36 @@ impl Runs {
     pub(crate) fn take(&mut self, len: Page) -> Option<Page> {
         debug_assert!(len > 0);
         let &(found, start) = self.by_len.range((len, 0)..).next()?;
-        self.remove(start, found);
-        if found > len {
-            self.insert(start + len, found - len);
-        }
-        self.clean(start, len);
+        self.cut(start, found, start, len);
         Some(start)
+    }
+
+    /// Takes `len` pages with as many free ones behind them as there are: from the longest run.
+    pub(crate) fn take_roomy(&mut self, len: Page) -> Option<Page> {
+        debug_assert!(len > 0);
+        let &(found, start) = self.by_len.last().filter(|it| it.0 >= len)?;
+        self.cut(start, found, start, len);
+        Some(start)
+    }
+
+    /// Takes the `len` pages from `start` on, if all of them are free.
+    pub(crate) fn take_at(&mut self, start: Page, len: Page) -> bool {
+        match self.by_start.range(..=start).next_back() {
+            Some((&run, &found)) if start + len <= run + found => {
+                self.cut(run, found, start, len);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the highest run of dirty pages that the system could have, if there is one. They come back
+    /// [clean](Runs::give_clean).
+    pub(crate) fn take_dirty(&mut self) -> Option<(Page, Page)> {
+        let (&start, &len) = self.dirty.last_key_value()?;
+        let (&run, &found) = self.by_start.range(..=start).next_back().expect("dirty pages are free (R3)");
+        self.cut(run, found, start, len);
+        Some((start, len))
     }
 
     /// Adds pages that are used no more.
@@ -73,16 +97,27 @@ impl Runs {
         }
     }
 
+    /// How many free pages begin at page `start`, which does not lie inside of a run.
+    pub(crate) fn beginning_at(&self, start: Page) -> Page {
+        self.by_start.get(&start).copied().unwrap_or(0)
+    }
+
     /// Pages that could be given back to the system.
     pub(crate) fn dirty(&self) -> Page {
         self.dirty_len
     }
 
-    /// Takes note that some dirty pages, the highest ones, will be given back, and says which; none if there are none.
-    pub(crate) fn next_dirty(&mut self) -> Option<(Page, Page)> {
-        let (start, len) = self.dirty.pop_last()?;
-        self.dirty_len -= len;
-        Some((start, len))
+    /// Takes `len` pages from `start` on out of the run of `found` pages that begins at `run`.
+    fn cut(&mut self, run: Page, found: Page, start: Page, len: Page) {
+        debug_assert!(run <= start && start + len <= run + found);
+        self.remove(run, found);
+        if start > run {
+            self.insert(run, start - run);
+        }
+        if run + found > start + len {
+            self.insert(start + len, run + found - (start + len));
+        }
+        self.clean(start, len);
     }
 
     fn insert(&mut self, start: Page, len: Page) {
@@ -136,6 +171,9 @@ mod tests {
         Take(u32),
         /// Gives the n-th of the runs that are out, whole or from this page of it on.
         Give(usize, u32),
+        TakeRoomy(u32),
+        /// Takes this many pages right behind the n-th of the runs that are out.
+        TakeBehind(usize, u32),
         Purge,
     }
 
@@ -143,6 +181,8 @@ mod tests {
         prop_oneof![
             4 => (1..20_u32).prop_map(Step::Take),
             4 => (any::<usize>(), 0..4_u32).prop_map(|(which, from)| Step::Give(which, from)),
+            1 => (1..20_u32).prop_map(Step::TakeRoomy),
+            2 => (any::<usize>(), 1..9_u32).prop_map(|(which, len)| Step::TakeBehind(which, len)),
             1 => Just(Step::Purge),
         ]
     }
@@ -173,9 +213,14 @@ mod tests {
             runs.give_clean(100, PAGES as u32 - 100);
             for step in steps {
                 match step {
-                    Step::Take(len) => {
+                    Step::Take(len) | Step::TakeRoomy(len) => {
                         let longest = model.split(|&it| it == Is::Used).map(<[_]>::len).max().unwrap_or(0);
-                        let got = runs.take(len);
+                        let roomy = matches!(step, Step::TakeRoomy(_));
+                        let got = if roomy { runs.take_roomy(len) } else { runs.take(len) };
+                        if let Some(at) = got.filter(|_| roomy) {
+                            let behind = model[at as usize..].iter().take_while(|&&it| it != Is::Used).count();
+                            prop_assert_eq!(behind, longest);
+                        }
                         prop_assert_eq!(got.is_some(), longest >= len as usize);
                         if let Some(at) = got {
                             let pages = &mut model[at as usize..][..len as usize];
@@ -193,10 +238,22 @@ mod tests {
                         model[(at + keep) as usize..(at + len) as usize].fill(Is::Dirty);
                     }
                     Step::Give(..) => {}
-                    Step::Purge => if let Some((at, len)) = runs.next_dirty() {
+                    Step::TakeBehind(which, len) if !out.is_empty() => {
+                        let (at, before) = out[which % out.len()];
+                        let start = (at + before) as usize;
+                        let free = model[start..].iter().take_while(|&&it| it != Is::Used).count();
+                        prop_assert_eq!(runs.take_at(start as u32, len), free >= len as usize);
+                        if free >= len as usize {
+                            model[start..][..len as usize].fill(Is::Used);
+                            out.push((start as u32, len));
+                        }
+                    }
+                    Step::TakeBehind(..) => {}
+                    Step::Purge => if let Some((at, len)) = runs.take_dirty() {
                         let pages = &mut model[at as usize..][..len as usize];
                         prop_assert!(pages.iter().all(|&it| it == Is::Dirty));
                         pages.fill(Is::Clean);
+                        runs.give_clean(at, len);
                     },
                 }
                 check(&runs, &model);

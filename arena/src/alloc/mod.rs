@@ -19,27 +19,37 @@
 //!   leave the highest generation of their blocks in `Heap::newest`, and headers begin where it stands.
 //!
 //! # Under loom
-//! There is no mapping: `boxed` takes blocks from the system allocator, and the protocols above do not notice.
+//! There is no mapping. `model` puts the heap over made-up ones, for the models of the allocator itself; those of other protocols
+//! take their blocks from `boxed`, which has none of the above.
 
 #[cfg(not(loom))]
 mod address;
 #[cfg(loom)]
 mod boxed;
-#[cfg(not(loom))]
-mod class;
-#[cfg(not(loom))]
+pub(crate) mod class;
 mod heap;
-#[cfg(not(loom))]
 mod large;
-#[cfg(not(loom))]
 mod magazine;
+#[cfg(loom)]
+pub(crate) mod model;
 #[cfg(not(loom))]
+mod open;
+mod pages;
+mod recent;
 mod span;
+#[cfg(not(loom))]
+mod thread;
+
+#[cfg(not(loom))]
+use crate::map;
+#[cfg(loom)]
+use model as map;
 
 #[cfg(loom)]
-pub(crate) use boxed::{Heap, find, footprint, free, room, shrink};
+pub(crate) use boxed::{Heap, beside, extend, find, footprint, free, room, shrink};
 #[cfg(not(loom))]
 pub(crate) use {
-    address::{find, footprint, free, room, shrink},
+    address::{beside, extend, find, footprint, free, room, shrink},
     heap::Heap,
+    open::check_limit,
 };

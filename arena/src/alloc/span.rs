@@ -1,15 +1,15 @@
 //! The spans of one class: pages cut into equal blocks.
 //!
-//! A span that has room is in its class's list, oldest first, so that younger ones get a chance to become empty. One empty
-//! span is kept, against taking and giving back the same pages all the time; any other goes back to the free pages.
-
-use std::ptr::NonNull;
+//! Which blocks of a span are free is a bit each in the span table, so that taking them back touches the table and not the
+//! blocks: a batch that another thread freed lies in that thread's cache, and costs a few words here. A span that has room is
+//! in its class's list, oldest first, so that younger ones get a chance to become empty. One empty span is kept, against taking
+//! and giving back the same pages all the time; any other leaves the class, and its pages are freed once the lock is.
 
 use super::{class, heap::Heap};
 use crate::{
     Error,
     block::Header,
-    layout::{PAGE, Span},
+    layout::{Entry, PAGE, Span},
     sync::atomic::Ordering::*,
 };
 
@@ -23,26 +23,37 @@ pub(crate) struct Class {
     last: u32,
     /// An empty span that is kept, not in the list.
     spare: u32,
-    spans: u32,
-    /// Blocks that are out: in use or in a magazine.
-    out: u64,
+}
+
+/// Spans that have left their class, linked by `after`: [`Heap::release`] frees their pages.
+#[must_use]
+pub(super) struct Released(u32);
+
+impl Released {
+    const NOTHING: Released = Released(NONE);
+
+    /// The next of them.
+    pub(super) fn pop(&mut self, heap: &Heap) -> Option<u32> {
+        let number = self.0;
+        if number == NONE {
+            return None;
+        }
+        self.0 = heap.tables().span(number).after.load(Relaxed);
+        Some(number)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0 == NONE
+    }
 }
 
 impl Class {
-    pub(crate) fn new(number: usize) -> Class {
-        Class { number, first: NONE, last: NONE, spare: NONE, spans: 0, out: 0 }
-    }
-
-    pub(crate) fn spans(&self) -> u32 {
-        self.spans
-    }
-
-    pub(crate) fn out(&self) -> u64 {
-        self.out
+    pub(super) fn new(number: usize) -> Class {
+        Class { number, first: NONE, last: NONE, spare: NONE }
     }
 
     /// Fills `batch` from the front; how many blocks it got is at least one. Takes a new span only if it has to.
-    pub(crate) fn take(
+    pub(super) fn take(
         &mut self,
         heap: &Heap,
         batch: &mut [*mut Header],
@@ -59,14 +70,15 @@ impl Class {
                     break;
                 } else {
                     let fresh = heap.new_span(self.number, reserve, size)?;
-                    self.spans += 1;
+                    self.count_spans(heap, 1);
                     self.append(heap, fresh);
                 }
             }
             let number = self.first;
             let span = heap.tables().span(number);
+            got += take_free(heap, span, self.number, &mut batch[got..]);
             while got < batch.len() {
-                let Some(block) = pop(span).or_else(|| carve(heap, span, self.number)) else { break };
+                let Some(block) = carve(heap, span, self.number) else { break };
                 batch[got] = block;
                 got += 1;
             }
@@ -74,7 +86,9 @@ impl Class {
                 self.unlink(heap, number);
             }
         }
-        self.out += got as u64;
+        let out = &heap.tables().counters().classes[self.number].out;
+        // A load and a store: only this class's lock writes it.
+        out.store(out.load(Relaxed) + got as u64, Relaxed);
         Ok(got)
     }
 
@@ -82,55 +96,75 @@ impl Class {
     ///
     /// # Safety
     /// They are blocks of this class and heap, without owners, and in no other place (A1).
-    pub(crate) unsafe fn give(&mut self, heap: &Heap, batch: &[*mut Header]) {
+    pub(super) unsafe fn give(&mut self, heap: &Heap, batch: &[*mut Header]) -> Released {
+        let mut released = Released::NOTHING;
+        let all = class::blocks_per_span(self.number);
         for &block in batch {
-            let number = heap.span_of(block);
+            let offset = block.addr() - heap.base.addr();
+            let Entry::Span(number) = heap.tables().entry(offset / PAGE) else {
+                panic!("a block lies in pages that are no span (A2)")
+            };
             let span = heap.tables().span(number);
-            let carved = span.carved.load(Relaxed);
-            let free = span.free_len.load(Relaxed);
-            let all = class::blocks_per_span(self.number);
             debug_assert_eq!(
                 span.class.load(Relaxed) as usize,
                 self.number,
                 "a block came back to another class"
             );
+            let index = class::index_in_span(self.number, offset - span.first.load(Relaxed) as usize * PAGE);
+            let (at, bit) = (index / 64, 1 << (index % 64));
+            let word = &span.free[at as usize];
+            let bits = word.load(Relaxed);
+            assert!(bits & bit == 0, "a block was freed twice (A1)");
+            let free = span.free_len.load(Relaxed);
+            let carved = span.carved.load(Relaxed);
             if free == 0 && carved == all {
                 self.append(heap, number);
             }
 
-            // SAFETY: a block without owners is ours (A1).
-            let header = unsafe { &*block };
-            header.link().store(span.free.load(Relaxed), Relaxed);
-            span.free.store(block, Relaxed);
+            word.store(bits | bit, Relaxed);
             span.free_len.store(free + 1, Relaxed);
-            let generation = header.generation();
+            if at < span.hint.load(Relaxed) {
+                span.hint.store(at, Relaxed);
+            }
+            // SAFETY: a block without owners is ours (A1).
+            let generation = unsafe { &*block }.generation();
             if newer(generation, span.newest.load(Relaxed)) {
                 span.newest.store(generation, Relaxed);
             }
 
-            if free + 1 == span.carved.load(Relaxed) {
+            if free + 1 == carved {
                 self.unlink(heap, number);
                 if self.spare == NONE {
                     self.spare = number;
                 } else {
-                    self.release(heap, number);
+                    self.release(heap, number, &mut released);
                 }
             }
         }
-        self.out -= batch.len() as u64;
+        let out = &heap.tables().counters().classes[self.number].out;
+        out.store(out.load(Relaxed) - batch.len() as u64, Relaxed);
+        released
     }
 
-    /// Gives the kept span back too.
-    pub(crate) fn trim(&mut self, heap: &Heap) {
+    /// Lets the kept span go too.
+    pub(super) fn trim(&mut self, heap: &Heap) -> Released {
+        let mut released = Released::NOTHING;
         let spare = std::mem::replace(&mut self.spare, NONE);
         if spare != NONE {
-            self.release(heap, spare);
+            self.release(heap, spare, &mut released);
         }
+        released
     }
 
-    fn release(&mut self, heap: &Heap, number: u32) {
-        self.spans -= 1;
-        heap.release_span(number, self.number);
+    fn release(&mut self, heap: &Heap, number: u32, released: &mut Released) {
+        self.count_spans(heap, -1);
+        heap.tables().span(number).after.store(released.0, Relaxed);
+        released.0 = number;
+    }
+
+    fn count_spans(&self, heap: &Heap, more: i64) {
+        let spans = &heap.tables().counters().classes[self.number].spans;
+        spans.store(spans.load(Relaxed).wrapping_add_signed(more), Relaxed);
     }
 
     fn append(&mut self, heap: &Heap, number: u32) {
@@ -163,14 +197,29 @@ fn is_full(span: &Span, class: usize) -> bool {
     span.free_len.load(Relaxed) == 0 && span.carved.load(Relaxed) == class::blocks_per_span(class)
 }
 
-/// Takes a block from the free list.
-fn pop(span: &Span) -> Option<*mut Header> {
-    let block = NonNull::new(span.free.load(Relaxed))?;
-    // SAFETY: what is on the list has no owners and is ours under the lock (A1).
-    let next = unsafe { block.as_ref() }.link().load(Relaxed);
-    span.free.store(next, Relaxed);
-    span.free_len.store(span.free_len.load(Relaxed) - 1, Relaxed);
-    Some(block.as_ptr())
+/// Takes free blocks, those at the lowest addresses first; how many.
+fn take_free(heap: &Heap, span: &Span, class: usize, batch: &mut [*mut Header]) -> usize {
+    let wanted = batch.len().min(span.free_len.load(Relaxed) as usize);
+    let base = span.first.load(Relaxed) as usize * PAGE;
+    let block = class::BLOCK[class] as usize;
+    let mut at = span.hint.load(Relaxed) as usize;
+    let mut got = 0;
+    while got < wanted {
+        let word = &span.free[at];
+        let mut bits = word.load(Relaxed);
+        while bits != 0 && got < wanted {
+            let index = at * 64 + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            // SAFETY: a block of the span, which lies inside of the heap.
+            batch[got] = unsafe { heap.at(base + index * block) }.cast();
+            got += 1;
+        }
+        word.store(bits, Relaxed);
+        at += usize::from(bits == 0);
+    }
+    span.hint.store(at as u32, Relaxed);
+    span.free_len.store(span.free_len.load(Relaxed) - got as u32, Relaxed);
+    got
 }
 
 /// Cuts the next block off the part of the span that has not been handed out yet.
@@ -191,6 +240,6 @@ fn carve(heap: &Heap, span: &Span, class: usize) -> Option<*mut Header> {
 }
 
 /// Whether generation `a` is later than `b`. They wrap round.
-pub(crate) fn newer(a: u32, b: u32) -> bool {
+pub(super) fn newer(a: u32, b: u32) -> bool {
     a.wrapping_sub(b) as i32 > 0
 }

@@ -146,6 +146,8 @@ unsafe impl Sync for Header {}
 impl Header {
     /// Bytes of a header, and how far a payload is behind its header.
     pub const SIZE: usize = size_of::<Header>();
+    /// Bytes of the smallest block there is: a header and nothing else.
+    pub(crate) const SMALLEST: usize = Header::SIZE;
     /// Class of a block that is a run of pages of its own.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) const LARGE: u16 = u16::MAX;

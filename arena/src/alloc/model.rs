@@ -1,0 +1,240 @@
+//! The allocator for models: the heap itself, with tables of loom's atomics and sixteen pages of memory.
+//!
+//! Spans, magazines, page lists and locks are those that programs use. Only the mappings are made up, and a thread's magazines
+//! are a value that the model holds instead of a thread-local. There is one class, with two blocks to a span, and magazines
+//! hold four: a few steps fill and empty everything.
+
+use std::{
+    alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
+    ptr::NonNull,
+};
+
+use super::{class, heap::Heap};
+use crate::{
+    Error, Kind,
+    block::Header,
+    layout::{Counters, Entry, MAGAZINE_SLOTS, Magazines, PAGE, Span},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicUsize, Ordering::*},
+    },
+};
+
+const PAGES: usize = 16;
+const LAYOUT: Layout = match Layout::from_size_align(PAGES * PAGE, PAGE) {
+    Ok(layout) => layout,
+    Err(_) => panic!("sixteen pages have a layout"),
+};
+
+/// As [`crate::map::Tables`].
+pub(crate) struct Tables {
+    pages: Vec<AtomicU32>,
+    spans: Vec<Span>,
+    magazines: Vec<Magazines>,
+    counters: Counters,
+    committed: AtomicUsize,
+}
+
+impl Tables {
+    fn new() -> Tables {
+        Tables {
+            pages: (0..PAGES).map(|_| AtomicU32::new(0)).collect(),
+            spans: (0..PAGES / 4).map(|_| Span::new()).collect(),
+            magazines: (0..MAGAZINE_SLOTS).map(|_| Magazines::new()).collect(),
+            counters: Counters::new(),
+            committed: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn entry(&self, page: usize) -> Entry {
+        self.pages.get(page).map_or(Entry::Nothing, |it| Entry::from_bits(it.load(Acquire)))
+    }
+
+    pub(super) fn set(&self, page: usize, entry: Entry) {
+        self.pages[page].store(entry.to_bits(), Release);
+    }
+
+    pub(super) fn span(&self, number: u32) -> &Span {
+        &self.spans[number as usize]
+    }
+
+    pub(super) fn span_count(&self) -> u32 {
+        self.spans.len() as u32
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) fn magazines(&self) -> &[Magazines] {
+        &self.magazines[..self.counters.magazine_entries.load(Acquire) as usize]
+    }
+
+    pub(super) fn committed(&self) -> usize {
+        self.committed.load(Acquire)
+    }
+
+    pub(super) fn set_committed(&self, pages: usize) {
+        self.committed.store(pages, Release);
+    }
+}
+
+/// As [`crate::map::Data`].
+pub(crate) struct Data {
+    base: NonNull<u8>,
+    committed: usize,
+}
+
+// SAFETY: the memory belongs to no thread; who uses it is what the models are about.
+unsafe impl Send for Data {}
+
+impl Data {
+    fn new() -> Data {
+        // SAFETY: the layout is not empty.
+        let base =
+            NonNull::new(unsafe { alloc_zeroed(LAYOUT) }).unwrap_or_else(|| handle_alloc_error(LAYOUT));
+        Data { base, committed: 0 }
+    }
+
+    pub(super) fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        PAGES
+    }
+
+    pub(super) fn committed(&self) -> usize {
+        self.committed
+    }
+
+    pub(super) fn grow(&mut self, pages: usize) -> Result<(), Error> {
+        self.committed += pages;
+        Ok(())
+    }
+
+    pub(super) fn back(&mut self, _first: usize, _count: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    pub(super) fn back_magazines(&mut self, _slot: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    pub(super) fn discard(&mut self, _first: usize, _count: usize) -> Discard {
+        Discard
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        // SAFETY: `new` allocated it.
+        unsafe { dealloc(self.base.as_ptr(), LAYOUT) }
+    }
+}
+
+/// As [`crate::map::Discard`]; the bytes stay.
+#[must_use]
+pub(super) struct Discard;
+
+impl Discard {
+    /// # Safety
+    /// As the other's.
+    pub(super) unsafe fn run(self) {}
+}
+
+/// A heap of one model.
+pub struct ModelHeap(Heap);
+
+/// One thread's magazines, given back when dropped.
+pub struct Hand {
+    heap: Arc<ModelHeap>,
+    magazines: *const Magazines,
+}
+
+impl ModelHeap {
+    /// An empty heap.
+    #[allow(clippy::new_without_default)] // Nobody wants one by default.
+    pub fn new() -> ModelHeap {
+        ModelHeap(Heap::new(0, Data::new(), Tables::new(), None))
+    }
+
+    /// A block with pages of its own.
+    pub fn alloc_large(&self) -> NonNull<Header> {
+        let block = self.0.new_large(class::LARGEST + 1, false, 0).expect("models fit their heap");
+        // SAFETY: the block was handed to us, and to nobody else.
+        unsafe { block.as_ref() }.begin(0, Kind::Bytes);
+        block
+    }
+
+    /// Takes such a block back.
+    ///
+    /// # Safety
+    /// It came from `alloc_large`, and its last owner has left.
+    pub unsafe fn free_large(&self, block: NonNull<Header>) {
+        // SAFETY: passed on.
+        unsafe { self.0.cut_large(block, 0) }
+    }
+
+    /// The block that begins here, if there is one.
+    pub fn find(&self, block: NonNull<Header>) -> Option<NonNull<Header>> {
+        self.0.block_at(block.addr().get() - self.0.base.addr())
+    }
+
+    /// Gives back what is kept for speed and belongs to no thread.
+    pub fn trim(&self) {
+        self.0.release_spares();
+        self.0.purge_all();
+    }
+
+    /// Blocks that are in use or at hand, and pages that spans and large blocks have.
+    pub fn used(&self) -> (u64, u64) {
+        let counters = self.0.tables().counters();
+        (counters.classes[0].out.load(Relaxed), counters.used_pages.load(Relaxed))
+    }
+}
+
+impl Hand {
+    /// Magazines for the calling thread.
+    pub fn of(heap: &Arc<ModelHeap>) -> Hand {
+        let magazines = heap.0.claim_magazines().expect("models have few threads");
+        Hand { magazines, heap: Arc::clone(heap) }
+    }
+
+    fn magazines(&self) -> &Magazines {
+        // SAFETY: they lie in the tables of a heap that `self` keeps.
+        unsafe { &*self.magazines }
+    }
+
+    /// A block with one owner.
+    pub fn alloc(&self) -> NonNull<Header> {
+        let heap = &self.heap.0;
+        let refill = || self.magazines().refill(heap, 0, false, 0);
+        let block = match self.magazines().take(0) {
+            Some(block) => block,
+            None => heap.refill(0, 0, refill, || self.heap.trim()).expect("models fit their heap"),
+        };
+        // SAFETY: the block was handed to us, and to nobody else.
+        unsafe { block.as_ref() }.begin(0, Kind::Bytes);
+        block
+    }
+
+    /// Takes a block back.
+    ///
+    /// # Safety
+    /// It came from `alloc` of a hand of this heap, and its last owner has left.
+    pub unsafe fn free(&self, block: NonNull<Header>) {
+        // SAFETY: passed on; there is one class.
+        unsafe {
+            if !self.magazines().put(0, block) {
+                self.magazines().spill(&self.heap.0, 0, block);
+            }
+        }
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        self.heap.0.give_back_magazines(self.magazines());
+    }
+}
