@@ -54,6 +54,10 @@ FIGURES = [
     Figure("pending", "pending_timer", "memory of a pending timer", "most", mark=0.7 * 1024),
     Figure("latency", "idle_beside_busy", "message to an idle service, sender busy", "most", mark=6e5, goal=3e5),
     Figure("latency", "idle_call", "call to an idle service, node quiet", "most", mark=35e3, goal=20e3),
+    Figure("quiet", "quiet_switches", "context switches of a quiet node", "most", mark=10),
+    Figure("memory", "drained", "memory kept of 1,000,000 messages, drained", "most", mark=64 << 20),
+    Figure("memory", "killed_left", "memory kept of 10,000 services, killed", "most"),
+    Figure("memory", "killed_growth", "… its growth over 4 more rounds of them", "most", mark=10),
     Figure("game", "game", "a request in a game of 400 agents", mark=3, goal=6),
 ]
 

@@ -11,7 +11,7 @@ GROUPS = [
     ("Packing", ["seri"]),
     ("Long strings, blocks", ["strings", "forward", "multicast"]),
     ("Services, timers", ["launch", "timers", "pending"]),
-    ("Latency", ["latency"]),
+    ("Latency, rest", ["latency", "quiet"]),
 ]
 
 WIDTH, LEFT, RIGHT, TOP = 1000, 300, 150, 112
