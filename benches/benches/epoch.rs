@@ -14,7 +14,9 @@ use std::{
     thread,
 };
 
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
 use skein_arena::epoch;
 use skein_runtime::Handle;
 use skein_runtime::handle::table::{Entry, HandleTable};
@@ -101,7 +103,8 @@ fn root(c: &mut Criterion) {
     let mut group = c.benchmark_group("epoch/root_publish");
     group.throughput(Throughput::Elements(1));
     group.bench_function("skein", |b| b.iter(|| root.publish(black_box([7; 16]))));
-    group.bench_function("locked_arc", |b| b.iter(|| *locked.write().unwrap() = Arc::new(black_box([7; 16]))));
+    group
+        .bench_function("locked_arc", |b| b.iter(|| *locked.write().unwrap() = Arc::new(black_box([7; 16]))));
 }
 
 criterion_group!(benches, pin, pin_again, find_service, root);

@@ -126,12 +126,16 @@ def markdown(results, command):
         *[f"* {program.name}: commit `{program.commit}`" for program in results.contestants],
         f"* command: `{command}` ({results.rounds} rounds, the programs in turns, medians; {settings(results)})",
         "",
-        "| " + " | ".join(HEAD) + " |",
-        "|" + "---|" * len(HEAD),
-        *("| " + " | ".join(row) + " |" for row in rows(results)),
+        "| " + " | ".join([*HEAD, "script"]) + " |",
+        "|" + "---|" * (len(HEAD) + 1),
+        *("| " + " | ".join([*row(results, it), link(it)]) + " |" for it in results.figures),
         "",
     ]
     return "\n".join(lines)
+
+
+def link(figure):
+    return f"[{figure.script}](../lua/{figure.script}.lua)"
 
 
 def settings(results):
