@@ -35,6 +35,13 @@ class Results:
         ours, theirs = self.median("skein", figure.name + suffix), self.median("skynet", figure.rival + suffix)
         return theirs / ours if ours and theirs and min(ours, theirs) > 0 else None
 
+    def spread(self, figure, suffix=""):
+        """The least and the greatest ratio of a round; `None` with fewer than three rounds."""
+        ours = self.samples.get("skein", {}).get(figure.name + suffix, [])
+        theirs = self.samples.get("skynet", {}).get(figure.rival + suffix, [])
+        each = [b / a for a, b in zip(ours, theirs) if min(a, b) > 0]
+        return (min(each), max(each)) if len(each) >= 3 else None
+
 
 def interleaved(contestants, figures, rounds, settings):
     """Runs each script `rounds` times on each program, the programs in turns, so that a slow minute hits both."""

@@ -78,6 +78,9 @@ def row(results, figure, y):
         f'<rect x="{start:.1f}" y="{middle - BAR / 2:.1f}" width="{end - start:.1f}" height="{BAR}" '
         f'fill="{GOOD if cpu >= 1 else BAD}"/>',
     ]
+    if spread := report.spread(results, figure):
+        low, high = map(x, spread)
+        lines.append(f'<path d="M{low:.1f} {middle}H{high:.1f}" stroke="{INK}" stroke-width="1.5"/>')
     if wall is not None:
         lines.append(f'<circle cx="{x(wall):.1f}" cy="{middle}" r="4" fill="#fff" stroke="{INK}" stroke-width="1.5"/>')
     mark, goal = report.bounds(results, figure)
@@ -108,12 +111,14 @@ def head():
         text(24, 34, "skein beside skynet: how many times less an operation costs", "title"),
         f'<rect x="24" y="{y - 10}" width="30" height="{BAR}" fill="{GOOD}"/>',
         text(62, y, "CPU time (or size, latency), skynet ÷ skein", "small"),
-        f'<circle cx="352" cy="{y - 4}" r="4" fill="#fff" stroke="{INK}" stroke-width="1.5"/>',
-        text(364, y, "the same of wall time, two workers", "small"),
-        first_mark(600, y - 4),
-        text(612, y, "first mark", "small"),
-        goal_mark(700, y - 4),
-        text(714, y, "goal", "small"),
+        f'<path d="M344 {y - 4}h30" stroke="{INK}" stroke-width="1.5"/>',
+        text(382, y, "in single rounds", "small"),
+        f'<circle cx="506" cy="{y - 4}" r="4" fill="#fff" stroke="{INK}" stroke-width="1.5"/>',
+        text(518, y, "the same of wall time, two workers", "small"),
+        first_mark(752, y - 4),
+        text(764, y, "first mark", "small"),
+        goal_mark(850, y - 4),
+        text(864, y, "goal", "small"),
     ]
 
 

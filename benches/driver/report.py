@@ -14,7 +14,8 @@ def row(results, figure):
     """The cells of one figure."""
     cells = [said(results, "skein", figure, figure.name), said(results, "skynet", figure, figure.rival)]
     cpu, wall = ratios(results, figure)
-    return [figure.label, *cells, times(cpu), times(wall), *marks(results, figure), reached(results, figure)]
+    compared = [times(cpu, spread(results, figure)), times(wall)]
+    return [figure.label, *cells, *compared, *marks(results, figure), reached(results, figure)]
 
 
 def said(results, program, figure, name):
@@ -37,6 +38,11 @@ def ratios(results, figure):
     if figure.kind == "most":
         return results.ratio(figure), None
     return results.ratio(figure, ".cpu"), results.ratio(figure, ".wall") if figure.rate else None
+
+
+def spread(results, figure):
+    """Between which values the first of [`ratios`] was in single rounds."""
+    return results.spread(figure, "" if figure.kind == "most" else ".cpu")
 
 
 def bounds(results, figure):
@@ -100,8 +106,10 @@ def digits(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def times(ratio):
-    return "" if ratio is None else f"{digits(ratio)}×"
+def times(ratio, spread=None):
+    if ratio is None:
+        return ""
+    return f"{digits(ratio)}×" + (f" ({digits(spread[0])}–{digits(spread[1])})" if spread else "")
 
 
 def text(results):
@@ -119,8 +127,7 @@ def markdown(results, command):
         "",
         "How it is measured, and what the columns mean: [README.md](../README.md). The samples: [samples.json](samples.json).",
         "",
-        "![ratios](ratios.svg)",
-        "",
+        *(["![ratios](ratios.svg)", ""] if len(results.contestants) > 1 else []),
         f"Measured {results.began} on {machine()}; load average while it ran {max(results.loads):g} at most.",
         "",
         *[f"* {program.name}: commit `{program.commit}`" for program in results.contestants],
