@@ -156,6 +156,7 @@ impl Arena {
     ///
     /// It never touches memory that is not an arena's, so `ptr` may be anything. The answer is a snapshot, a second line of
     /// defence: who is allowed to take the block is decided by whose hand it is in.
+    #[inline]
     pub fn find(ptr: *const u8) -> Option<Found> {
         let header = alloc::find(ptr)?;
         // SAFETY: `find` says that a header of ours is there. It may be freed by the time we look, but not unmapped.

@@ -11,7 +11,7 @@ use std::mem::offset_of;
 use crate::{
     alloc::class,
     block::Header,
-    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize},
+    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 /// The unit in which a heap hands out memory.
@@ -88,6 +88,8 @@ pub(crate) struct Counters {
     pub(crate) magazine_entries: AtomicU64,
     /// Highest generation of a block whose pages were freed, in the low half.
     pub(crate) newest: AtomicU64,
+    /// A bit for each class whose [`Shelf`] is not empty.
+    pub(crate) shelved: AtomicU64,
     pub(crate) classes: [ClassCounters; MOST_CLASSES],
 }
 
@@ -105,6 +107,7 @@ impl Counters {
             span_entries: zero(),
             magazine_entries: zero(),
             newest: zero(),
+            shelved: zero(),
             classes: std::array::from_fn(|_| ClassCounters { out: zero(), spans: zero() }),
         }
     }
@@ -126,7 +129,7 @@ pub(crate) const MOST_CLASSES: usize = if cfg!(loom) { 1 } else { 64 };
 const _: () = {
     assert!(cfg!(target_endian = "little"));
     assert!(size_of::<Superblock>() == PAGE && offset_of!(Superblock, build) == 48);
-    assert!(offset_of!(Superblock, counters) == 128 && offset_of!(Counters, classes) == 64);
+    assert!(offset_of!(Superblock, counters) == 128 && offset_of!(Counters, classes) == 72);
 };
 
 /// Where the parts of a heap's tables lie.
@@ -135,6 +138,7 @@ pub(crate) struct Shape {
     pub(crate) pages: usize,
     pub(crate) spans: usize,
     pub(crate) page_table: usize,
+    pub(crate) shelves: usize,
     pub(crate) span_table: usize,
     pub(crate) magazine_table: usize,
     /// Bytes of all of it.
@@ -145,11 +149,12 @@ impl Shape {
     /// The tables of a heap that may have so many pages.
     pub(crate) const fn of(pages: usize) -> Shape {
         let spans = pages.div_ceil(SHORTEST_SPAN);
-        let page_table = size_of::<Superblock>();
+        let shelves = size_of::<Superblock>();
+        let page_table = (shelves + class::CLASSES * size_of::<Shelf>()).next_multiple_of(PAGE);
         let span_table = (page_table + pages * size_of::<AtomicU32>()).next_multiple_of(PAGE);
         let magazine_table = (span_table + spans * size_of::<Span>()).next_multiple_of(PAGE);
         let size = (magazine_table + MAGAZINE_SLOTS * size_of::<Magazines>()).next_multiple_of(PAGE);
-        Shape { pages, spans, page_table, span_table, magazine_table, size }
+        Shape { pages, spans, page_table, shelves, span_table, magazine_table, size }
     }
 }
 
@@ -160,6 +165,7 @@ pub(crate) const BUILD: u64 = {
     hash = mix(hash, (crate::range::BITS as u64) << 32 | crate::range::HEAP_BITS as u64);
     hash = mix(hash, (size_of::<Header>() as u64) << 32 | size_of::<Span>() as u64);
     hash = mix(hash, (size_of::<Superblock>() as u64) << 32 | size_of::<Magazines>() as u64);
+    hash = mix(hash, size_of::<Shelf>() as u64);
     let mut class = 0;
     while class < class::CLASSES {
         hash = mix(hash, (class::BLOCK[class] as u64) << 32 | class::SPAN_PAGES[class] as u64);
@@ -243,10 +249,23 @@ pub(crate) struct Span {
 /// The most blocks a span can have: of the smallest class, in the shortest span.
 pub(crate) const SPAN_BLOCKS: usize = if cfg!(loom) { 64 } else { SHORTEST_SPAN * PAGE / Header::SMALLEST };
 
-/// The most blocks of one class that a thread has at hand.
-pub(crate) const MOST_AT_HAND: usize = if cfg!(loom) { 4 } else { 64 };
+/// The most blocks of one class that a thread has at hand, apart from the one that it freed last.
+pub(crate) const MOST_AT_HAND: usize = if cfg!(loom) { 4 } else { 128 };
 
-/// One thread's free blocks of one class: a stack.
+/// How many half magazines of a class wait for a thread to take them.
+pub(crate) const SHELF_HALVES: usize = if cfg!(loom) { 1 } else { 4 };
+
+/// Free blocks of one class that no thread has: some half magazines, one after the other. What lies beyond `halves` and `lens`
+/// means nothing.
+#[repr(C, align(64))]
+pub(crate) struct Shelf {
+    pub(crate) halves: AtomicU32,
+    pub(crate) lens: [AtomicU32; SHELF_HALVES],
+    kept: [u32; 11],
+    pub(crate) blocks: [[AtomicPtr<Header>; MOST_AT_HAND / 2]; SHELF_HALVES],
+}
+
+/// One thread's free blocks of one class: a stack. What lies beyond `len` means nothing.
 #[repr(C)]
 pub(crate) struct Magazine {
     pub(crate) len: AtomicU32,
@@ -264,7 +283,10 @@ pub(crate) struct Magazines {
     pub(crate) heap: AtomicUsize,
     /// Their place in the table.
     pub(crate) slot: AtomicU32,
-    kept: u32,
+    /// One more than the class of `last`; zero if there is no such block.
+    pub(crate) last_class: AtomicU32,
+    /// The block that was freed last, whatever its class.
+    pub(crate) last: AtomicPtr<Header>,
     pub(crate) by_class: [Magazine; class::CLASSES],
 }
 
@@ -292,6 +314,40 @@ impl Span {
     }
 }
 
+#[cfg(loom)]
+impl Shelf {
+    pub(crate) fn new() -> Shelf {
+        Shelf {
+            halves: AtomicU32::new(0),
+            lens: std::array::from_fn(|_| AtomicU32::new(0)),
+            kept: [0; 11],
+            blocks: std::array::from_fn(|_| std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut()))),
+        }
+    }
+}
+
+impl Shelf {
+    /// How many blocks there are: a snapshot.
+    pub(crate) fn count(&self) -> u32 {
+        let halves = self.halves.load(Relaxed) as usize;
+        self.lens.iter().take(halves).map(|it| it.load(Relaxed)).sum()
+    }
+}
+
+impl Magazine {
+    #[cfg(not(loom))]
+    const fn new() -> Magazine {
+        let blocks = [const { AtomicPtr::new(std::ptr::null_mut()) }; MOST_AT_HAND];
+        Magazine { len: AtomicU32::new(0), kept: 0, blocks }
+    }
+
+    #[cfg(loom)]
+    fn new() -> Magazine {
+        let blocks = std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut()));
+        Magazine { len: AtomicU32::new(0), kept: 0, blocks }
+    }
+}
+
 impl Magazines {
     /// Of nobody.
     #[cfg(not(loom))]
@@ -299,14 +355,9 @@ impl Magazines {
         Magazines {
             heap: AtomicUsize::new(0),
             slot: AtomicU32::new(0),
-            kept: 0,
-            by_class: [const {
-                Magazine {
-                    len: AtomicU32::new(0),
-                    kept: 0,
-                    blocks: [const { AtomicPtr::new(std::ptr::null_mut()) }; MOST_AT_HAND],
-                }
-            }; class::CLASSES],
+            last_class: AtomicU32::new(0),
+            last: AtomicPtr::new(std::ptr::null_mut()),
+            by_class: [const { Magazine::new() }; class::CLASSES],
         }
     }
 
@@ -316,20 +367,24 @@ impl Magazines {
         Magazines {
             heap: AtomicUsize::new(0),
             slot: AtomicU32::new(0),
-            kept: 0,
-            by_class: std::array::from_fn(|_| Magazine {
-                len: AtomicU32::new(0),
-                kept: 0,
-                blocks: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
-            }),
+            last_class: AtomicU32::new(0),
+            last: AtomicPtr::new(std::ptr::null_mut()),
+            by_class: std::array::from_fn(|_| Magazine::new()),
         }
+    }
+
+    /// How many blocks of a class are here: of another thread's magazines a snapshot.
+    pub(crate) fn count(&self, class: usize) -> u32 {
+        let last = self.last_class.load(Relaxed) == class as u32 + 1;
+        self.by_class[class].len.load(Relaxed) + u32::from(last)
     }
 }
 
 #[cfg(not(loom))]
 const _: () = {
     assert!(size_of::<Span>() == 320 && offset_of!(Span, birth) == 24 && offset_of!(Span, free) == 64);
-    assert!(size_of::<Magazine>() == 520 && offset_of!(Magazines, by_class) == 16);
+    assert!(size_of::<Shelf>() == 64 + 8 * SHELF_HALVES * MOST_AT_HAND / 2);
+    assert!(size_of::<Magazine>() == 1032 && offset_of!(Magazines, by_class) == 24);
 };
 
 #[cfg(test)]

@@ -58,8 +58,8 @@ impl Stats {
         for class in 0..CLASSES {
             let (block, of_class) = (BLOCK[class] as usize, &counters.classes[class]);
             let (out, spans) = (of_class.out.load(Relaxed), of_class.spans.load(Relaxed));
-            let at_hand: u64 =
-                tables.magazines().iter().map(|it| u64::from(it.by_class[class].len.load(Relaxed))).sum();
+            let at_hand = tables.magazines().iter().map(|it| u64::from(it.count(class))).sum::<u64>()
+                + u64::from(tables.shelves()[class].count());
             let live = out.saturating_sub(at_hand);
             if spans > 0 {
                 stats.classes.push(ClassStats { block, live, at_hand, spans });
@@ -79,7 +79,7 @@ pub struct ClassStats {
     pub block: usize,
     /// Blocks that have owners.
     pub live: u64,
-    /// Free blocks that threads have at hand.
+    /// Free blocks that threads have at hand, or that wait for one to take them.
     pub at_hand: u64,
     /// Spans that the class holds.
     pub spans: u64,

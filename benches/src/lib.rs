@@ -1,1 +1,4 @@
-//! Workloads that several benches share.
+//! Workloads that benches share, and a way to measure rivals side by side.
+
+pub mod allocators;
+pub mod rounds;

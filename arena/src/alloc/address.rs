@@ -6,6 +6,7 @@
 use std::ptr::NonNull;
 
 use super::{
+    Fresh,
     class::{BLOCK, CLASSES},
     heap::Heap,
     thread,
@@ -19,14 +20,13 @@ fn heap_of(header: NonNull<Header>) -> &'static Heap {
     Heap::of(index).expect("a block lies in an open heap")
 }
 
-/// Takes a block back.
+/// Takes a block of this class back.
 ///
 /// # Safety
-/// Nobody owns the block any more, and the caller was told so (H2).
+/// Nobody owns the block any more, and the caller was told so (H2); the class is the header's.
 #[inline]
-pub(crate) unsafe fn free(header: NonNull<Header>) {
-    // SAFETY: nobody but us uses the block.
-    let class = usize::from(unsafe { header.as_ref() }.class());
+pub(crate) unsafe fn free(header: NonNull<Header>, class: u16) {
+    let class = usize::from(class);
     if class >= CLASSES {
         // SAFETY: passed on.
         return unsafe { free_large(header) };
@@ -115,7 +115,7 @@ pub(crate) unsafe fn extend(header: NonNull<Header>, size: usize) -> bool {
 ///
 /// # Errors
 /// As `Heap::allocate`.
-pub(crate) fn beside(header: NonNull<Header>, size: usize) -> Result<NonNull<Header>, Error> {
+pub(crate) fn beside(header: NonNull<Header>, size: usize) -> Result<Fresh, Error> {
     heap_of(header).allocate_roomy(Header::SIZE + size + 1, size)
 }
 
@@ -123,6 +123,7 @@ pub(crate) fn beside(header: NonNull<Header>, size: usize) -> Result<NonNull<Hea
 /// another question.
 ///
 /// Only tables are read, so `ptr` may be anything. Blocks come and go meanwhile; their memory stays mapped.
+#[inline]
 pub(crate) fn find(ptr: *const u8) -> Option<NonNull<Header>> {
     let heap = Heap::of(range::heap_of(ptr)?)?;
     let offset = (ptr.addr() - heap.base.addr()).checked_sub(Header::SIZE)?;

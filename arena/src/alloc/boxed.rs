@@ -5,6 +5,7 @@ use std::{
     ptr::NonNull,
 };
 
+use super::Fresh;
 use crate::{Error, Stats, block::Header};
 
 /// Keeps the header aligned.
@@ -20,12 +21,7 @@ impl Heap {
         Ok(&Heap)
     }
 
-    pub(crate) fn allocate(
-        &self,
-        bytes: usize,
-        _size: usize,
-        _reserve: bool,
-    ) -> Result<NonNull<Header>, Error> {
+    pub(crate) fn allocate(&self, bytes: usize, _size: usize, _reserve: bool) -> Result<Fresh, Error> {
         let layout = layout(PREFIX + bytes);
         // SAFETY: the layout is not empty, and what is written lies inside.
         unsafe {
@@ -33,7 +29,7 @@ impl Heap {
             start.cast::<usize>().write(layout.size());
             let header = start.byte_add(PREFIX).cast::<Header>();
             header.write(Header::free(0, 0));
-            Ok(header)
+            Ok(Fresh { header, class: 0 })
         }
     }
 
@@ -56,7 +52,7 @@ fn layout(size: usize) -> Layout {
 
 /// # Safety
 /// Nobody owns the block any more, and the caller was told so.
-pub(crate) unsafe fn free(header: NonNull<Header>) {
+pub(crate) unsafe fn free(header: NonNull<Header>, _class: u16) {
     // SAFETY: `allocate` put the size there and initialised the header.
     unsafe {
         header.drop_in_place();
@@ -91,7 +87,7 @@ pub(crate) unsafe fn extend(header: NonNull<Header>, size: usize) -> bool {
     size <= unsafe { room(header) }
 }
 
-pub(crate) fn beside(_header: NonNull<Header>, size: usize) -> Result<NonNull<Header>, Error> {
+pub(crate) fn beside(_header: NonNull<Header>, size: usize) -> Result<Fresh, Error> {
     Heap.allocate(Header::SIZE + size + 1, size, false)
 }
 

@@ -33,6 +33,7 @@ pub(crate) struct Heap {
     /// Held by whoever gives pages back to the system.
     pub(super) purging: Mutex<()>,
     classes: [Mutex<Class>; CLASSES],
+    pub(super) shelves: [Mutex<()>; CLASSES],
     /// Entries of the magazine table that were given back.
     free_slots: Mutex<Vec<u32>>,
 }
@@ -65,6 +66,7 @@ impl Heap {
             pages: Mutex::new(Pages::new(data)),
             purging: Mutex::new(()),
             classes: std::array::from_fn(|number| Mutex::new(Class::new(number))),
+            shelves: std::array::from_fn(|_| Mutex::new(())),
             free_slots: Mutex::new(Vec::new()),
         }
     }
@@ -152,6 +154,7 @@ impl Heap {
     }
 
     /// The block that begins `offset` bytes into the data, if one does. Only tables are read, so the offset may be any.
+    #[inline]
     pub(super) fn block_at(&self, offset: usize) -> Option<NonNull<Header>> {
         let page = offset / PAGE;
         if offset % align_of::<Header>() != 0 || page >= self.tables.committed() {

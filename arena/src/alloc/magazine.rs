@@ -1,7 +1,8 @@
 //! A thread's blocks at hand.
 //!
-//! Per class a small stack of free blocks, in the heap's tables. Taking one and putting one back touches nothing that other
-//! threads use. When a stack is empty or full, half of it is exchanged with the spans under one lock: so a block that was
+//! Per class a small stack of free blocks, in the heap's tables, and apart from them the block that was freed last: who frees and
+//! allocates in turn uses that one again, and waits for no counter that was stored a moment ago. None of it is touched by other
+//! threads. When a stack is empty or full, half of it is exchanged with the spans under one lock: so a block that was
 //! allocated by one thread and freed by another goes back to its span in a batch, and costs the lock of the class a thirty-second
 //! part of once.
 //!
@@ -10,21 +11,22 @@
 //! * **M2** A magazine's blocks are of its class and its heap, and have no owners (A1).
 //! * **M3** When the thread ends, its blocks go back before its magazines are claimed by another.
 
-use std::ptr::{NonNull, null_mut};
+use std::ptr::NonNull;
 
 use super::{
     class::{BLOCK, CLASSES},
     heap::Heap,
+    span::{Batch, MOST_IN_BATCH},
 };
 use crate::{
     Error,
     block::Header,
     layout::{MOST_AT_HAND as MOST, Magazines},
-    sync::atomic::Ordering::*,
+    sync::atomic::{AtomicPtr, Ordering::*},
 };
 
 /// About the most bytes of one class that a thread keeps.
-const MOST_BYTES: u32 = 32 << 10;
+const MOST_BYTES: u32 = 64 << 10;
 
 /// How many blocks of each class a thread keeps.
 const DEPTH: [u8; CLASSES] = {
@@ -48,10 +50,16 @@ impl Magazines {
     /// A block, if there is one at hand.
     #[inline]
     pub(super) fn take(&self, class: usize) -> Option<NonNull<Header>> {
+        if self.last_class.load(Relaxed) as usize == class + 1 {
+            self.last_class.store(0, Relaxed);
+            // SAFETY: it goes with the class, and is a block (M2).
+            return Some(unsafe { NonNull::new_unchecked(self.last.load(Relaxed)) });
+        }
         let magazine = &self.by_class[class];
         let len = magazine.len.load(Relaxed).checked_sub(1)?;
         magazine.len.store(len, Relaxed);
-        NonNull::new(magazine.blocks[len as usize % MOST].load(Relaxed))
+        // SAFETY: below `len` there are blocks (M2).
+        Some(unsafe { NonNull::new_unchecked(magazine.blocks[len as usize % MOST].load(Relaxed)) })
     }
 
     /// Keeps a block, if there is room.
@@ -60,12 +68,25 @@ impl Magazines {
     /// It is a block of this class and of the heap that the magazines belong to, without owners, and in no other place (A1).
     #[inline]
     pub(super) unsafe fn put(&self, class: usize, block: NonNull<Header>) -> bool {
+        match self.last_class.load(Relaxed) {
+            0 => {}
+            // The one before makes place.
+            last if !self.push(last as usize - 1, self.last.load(Relaxed)) => return false,
+            _ => {}
+        }
+        self.last.store(block.as_ptr(), Relaxed);
+        self.last_class.store(class as u32 + 1, Relaxed);
+        true
+    }
+
+    #[inline]
+    fn push(&self, class: usize, block: *mut Header) -> bool {
         let magazine = &self.by_class[class];
         let len = magazine.len.load(Relaxed);
         if len >= u32::from(DEPTH[class]) {
             return false;
         }
-        magazine.blocks[len as usize % MOST].store(block.as_ptr(), Relaxed);
+        magazine.blocks[len as usize % MOST].store(block, Relaxed);
         magazine.len.store(len + 1, Relaxed);
         true
     }
@@ -79,27 +100,34 @@ impl Magazines {
         reserve: bool,
         size: usize,
     ) -> Result<NonNull<Header>, Error> {
-        let mut batch = [null_mut(); MOST / 2];
-        let wanted = usize::from(DEPTH[class] / 2);
-        let got = heap.class(class).take(heap, &mut batch[..wanted], reserve, size)?;
         let magazine = &self.by_class[class];
-        let len = magazine.len.load(Relaxed) as usize;
-        // The first of the batch is handed out; the rest is kept the other way round, so that it goes out in order.
-        for (slot, &block) in magazine.blocks[len..].iter().zip(batch[1..got].iter().rev()) {
-            slot.store(block, Relaxed);
-        }
-        magazine.len.store((len + got - 1) as u32, Relaxed);
-        Ok(NonNull::new(batch[0]).expect("a filled batch has blocks"))
+        debug_assert_eq!(magazine.len.load(Relaxed), 0);
+        let got = match heap.unshelve(class, &magazine.blocks) {
+            Some(got) => got,
+            None => {
+                let mut batch = Batch::new(class);
+                heap.class(class).take(heap, half(class), &mut batch, reserve, size)?;
+                batch.write_to(heap, &magazine.blocks)
+            }
+        };
+        let block = magazine.blocks[got - 1].load(Relaxed);
+        magazine.len.store(got as u32 - 1, Relaxed);
+        Ok(NonNull::new(block).expect("a filled batch has blocks"))
     }
 
     /// Makes room by giving half a magazine back to the spans, then keeps the block.
     ///
     /// # Safety
-    /// As for [`put`](Magazines::put), and the magazines are of `heap`.
+    /// As for [`put`](Magazines::put), which has found no room, and the magazines are of `heap`.
     #[cold]
     pub(super) unsafe fn spill(&self, heap: &Heap, class: usize, block: NonNull<Header>) {
-        // SAFETY: the blocks are of this heap and class (M2).
-        unsafe { self.give_oldest(heap, class, usize::from(DEPTH[class]).div_ceil(2)) };
+        let full = self.last_class.load(Relaxed) as usize - 1;
+        // SAFETY: the blocks are of this heap and class (M2), and not in use here any more.
+        self.take_oldest(full, half(full), |blocks| unsafe {
+            if !heap.shelve(full, blocks) {
+                give(heap, full, blocks);
+            }
+        });
         // SAFETY: passed on.
         let kept = unsafe { self.put(class, block) };
         debug_assert!(kept);
@@ -107,34 +135,53 @@ impl Magazines {
 
     /// Gives all blocks back to the spans of `heap`, which the magazines belong to.
     pub(super) fn flush(&self, heap: &Heap) {
+        let last = (self.last_class.load(Relaxed) as usize).checked_sub(1);
         for class in 0..CLASSES {
-            // SAFETY: the blocks are of this heap and class (M2).
-            unsafe { self.give_oldest(heap, class, MOST) };
+            // SAFETY: the blocks are of this heap and class (M2), and not in use here any more.
+            let give = |blocks: &[AtomicPtr<Header>]| unsafe { give(heap, class, blocks) };
+            while self.take_oldest(class, MOST_IN_BATCH, give) {}
+            if last == Some(class) {
+                self.last_class.store(0, Relaxed);
+                give(std::slice::from_ref(&self.last));
+            }
         }
     }
 
-    /// Gives up to `count` blocks back, those first that have been here longest.
-    ///
-    /// # Safety
-    /// The caller has claimed these magazines (M1), and they are of `heap`.
-    unsafe fn give_oldest(&self, heap: &Heap, class: usize, count: usize) {
+    /// Passes up to `count` blocks on, at most [`MOST_IN_BATCH`] and those first that have been here longest; whether there
+    /// were any.
+    fn take_oldest(&self, class: usize, count: usize, pass: impl FnOnce(&[AtomicPtr<Header>])) -> bool {
         let magazine = &self.by_class[class];
         let len = magazine.len.load(Relaxed) as usize;
-        let count = count.min(len);
+        let count = count.min(len).min(MOST_IN_BATCH);
         if count == 0 {
-            return;
+            return false;
         }
-        let mut batch = [null_mut(); MOST];
-        for (slot, block) in batch.iter_mut().zip(&magazine.blocks[..count]) {
-            *slot = block.load(Relaxed);
-        }
+        // Gone from here before they are anywhere else: blocks that are lost when the process dies now are in no two places.
+        magazine.len.store(0, Relaxed);
+        pass(&magazine.blocks[..count]);
         for at in count..len {
             magazine.blocks[at - count].store(magazine.blocks[at].load(Relaxed), Relaxed);
         }
-        // Out of the magazine before they are in the spans: the stats may miss blocks for a moment, but never see too few live.
         magazine.len.store((len - count) as u32, Relaxed);
-        // SAFETY: they are blocks of this heap and class without owners (M2), and have just left the magazine.
-        let released = unsafe { heap.class(class).give(heap, &batch[..count]) };
-        heap.release(class, released);
+        true
     }
+}
+
+/// How many blocks are half a magazine.
+fn half(class: usize) -> usize {
+    usize::from(DEPTH[class]).div_ceil(2)
+}
+
+/// Gives blocks back to their spans.
+///
+/// # Safety
+/// They are at most [`MOST_IN_BATCH`] blocks of this class and heap, without owners, and in no other place (A1).
+pub(super) unsafe fn give(heap: &Heap, class: usize, blocks: &[AtomicPtr<Header>]) {
+    // SAFETY: passed on.
+    let released = unsafe {
+        let mut batch = Batch::new(class);
+        batch.look_up(heap, blocks);
+        heap.class(class).give(heap, &batch)
+    };
+    heap.release(class, released);
 }

@@ -36,6 +36,7 @@ pub(crate) mod model;
 mod open;
 mod pages;
 mod recent;
+mod shelf;
 mod span;
 #[cfg(not(loom))]
 mod thread;
@@ -53,3 +54,19 @@ pub(crate) use {
     heap::Heap,
     open::check_limit,
 };
+
+/// A block that nobody owns yet.
+pub(crate) struct Fresh {
+    pub(crate) header: std::ptr::NonNull<crate::Header>,
+    /// As its header says.
+    pub(crate) class: u16,
+}
+
+#[cfg(not(loom))]
+impl Fresh {
+    fn of(header: std::ptr::NonNull<crate::Header>) -> Fresh {
+        // SAFETY: the allocator has just found it, and written the header.
+        let class = unsafe { header.as_ref() }.class();
+        Fresh { header, class }
+    }
+}

@@ -13,7 +13,7 @@ use super::{class, heap::Heap};
 use crate::{
     Error, Kind,
     block::Header,
-    layout::{Counters, Entry, MAGAZINE_SLOTS, Magazines, PAGE, Span},
+    layout::{Counters, Entry, MAGAZINE_SLOTS, Magazines, PAGE, Shelf, Span},
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicUsize, Ordering::*},
@@ -29,6 +29,7 @@ const LAYOUT: Layout = match Layout::from_size_align(PAGES * PAGE, PAGE) {
 /// As [`crate::map::Tables`].
 pub(crate) struct Tables {
     pages: Vec<AtomicU32>,
+    shelves: Vec<Shelf>,
     spans: Vec<Span>,
     magazines: Vec<Magazines>,
     counters: Counters,
@@ -39,6 +40,7 @@ impl Tables {
     fn new() -> Tables {
         Tables {
             pages: (0..PAGES).map(|_| AtomicU32::new(0)).collect(),
+            shelves: (0..class::CLASSES).map(|_| Shelf::new()).collect(),
             spans: (0..PAGES / 4).map(|_| Span::new()).collect(),
             magazines: (0..MAGAZINE_SLOTS).map(|_| Magazines::new()).collect(),
             counters: Counters::new(),
@@ -64,6 +66,10 @@ impl Tables {
 
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    pub(super) fn shelves(&self) -> &[Shelf] {
+        &self.shelves
     }
 
     pub(super) fn magazines(&self) -> &[Magazines] {
@@ -163,7 +169,7 @@ impl ModelHeap {
     pub fn alloc_large(&self) -> NonNull<Header> {
         let block = self.0.new_large(class::LARGEST + 1, false, 0).expect("models fit their heap");
         // SAFETY: the block was handed to us, and to nobody else.
-        unsafe { block.as_ref() }.begin(0, Kind::Bytes);
+        unsafe { block.as_ref() }.begin(0, Header::LARGE, Kind::Bytes);
         block
     }
 
@@ -183,6 +189,7 @@ impl ModelHeap {
 
     /// Gives back what is kept for speed and belongs to no thread.
     pub fn trim(&self) {
+        self.0.clear_shelves();
         self.0.release_spares();
         self.0.purge_all();
     }
@@ -215,7 +222,7 @@ impl Hand {
             None => heap.refill(0, 0, refill, || self.heap.trim()).expect("models fit their heap"),
         };
         // SAFETY: the block was handed to us, and to nobody else.
-        unsafe { block.as_ref() }.begin(0, Kind::Bytes);
+        unsafe { block.as_ref() }.begin(0, 0, Kind::Bytes);
         block
     }
 

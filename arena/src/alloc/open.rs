@@ -2,7 +2,7 @@
 
 use std::ptr::{NonNull, null_mut};
 
-use super::{class, heap::Heap, thread};
+use super::{Fresh, class, heap::Heap, thread};
 use crate::{
     Error,
     block::Header,
@@ -66,48 +66,37 @@ impl Heap {
     /// A block of `bytes`, header and all. `size` is what the caller wanted, for the error; `reserve` is whether the block
     /// is an envelope.
     #[inline]
-    pub(crate) fn allocate(
-        &'static self,
-        bytes: usize,
-        size: usize,
-        reserve: bool,
-    ) -> Result<NonNull<Header>, Error> {
+    pub(crate) fn allocate(&'static self, bytes: usize, size: usize, reserve: bool) -> Result<Fresh, Error> {
         if bytes <= class::LARGEST {
             let class = class::of(bytes);
-            match thread::take(self.number(), class) {
-                Some(block) => Ok(block),
-                None => self.allocate_from_spans(class, reserve, size),
+            if let Some(header) = thread::take(self.number(), class) {
+                return Ok(Fresh { header, class: class as u16 });
             }
-        } else {
-            self.allocate_large(bytes, false, size)
         }
+        self.allocate_elsewhere(bytes, size, reserve, false).map(Fresh::of)
     }
 
     /// As [`allocate`](Heap::allocate), for a block that may have to grow in place.
-    pub(crate) fn allocate_roomy(&'static self, bytes: usize, size: usize) -> Result<NonNull<Header>, Error> {
+    pub(crate) fn allocate_roomy(&'static self, bytes: usize, size: usize) -> Result<Fresh, Error> {
         match bytes {
             0..=class::LARGEST => self.allocate(bytes, size, false),
-            _ => self.allocate_large(bytes, true, size),
+            _ => self.allocate_elsewhere(bytes, size, false, true).map(Fresh::of),
         }
     }
 
+    /// A block that the thread has not got at hand.
     #[cold]
-    fn allocate_from_spans(
-        &'static self,
-        class: usize,
-        reserve: bool,
-        size: usize,
-    ) -> Result<NonNull<Header>, Error> {
-        self.refill(class, size, || thread::refill(self, class, reserve, size), || self.trim())
-    }
-
-    #[cold]
-    fn allocate_large(
+    fn allocate_elsewhere(
         &'static self,
         bytes: usize,
-        room: bool,
         size: usize,
+        reserve: bool,
+        room: bool,
     ) -> Result<NonNull<Header>, Error> {
+        if bytes <= class::LARGEST {
+            let class = class::of(bytes);
+            return self.refill(class, size, || thread::refill(self, class, reserve, size), || self.trim());
+        }
         match self.new_large(bytes, room, size) {
             Err(Error::Full { .. } | Error::Map { .. } | Error::SharedFull { .. }) => {
                 self.trim();
@@ -117,9 +106,10 @@ impl Heap {
         }
     }
 
-    /// Gives back this thread's magazines.
+    /// Gives back this thread's magazines, and what waits for any thread.
     pub(crate) fn flush(&'static self) {
         thread::flush(self);
+        self.clear_shelves();
     }
 
     /// Gives the system all that is only kept for speed: this thread's magazines, empty spans, free pages.

@@ -5,12 +5,14 @@
 //! in its class's list, oldest first, so that younger ones get a chance to become empty. One empty span is kept, against taking
 //! and giving back the same pages all the time; any other leaves the class, and its pages are freed once the lock is.
 
+use std::mem::MaybeUninit;
+
 use super::{class, heap::Heap};
 use crate::{
     Error,
     block::Header,
-    layout::{Entry, PAGE, Span},
-    sync::atomic::Ordering::*,
+    layout::{Entry, MOST_AT_HAND, PAGE, Span},
+    sync::atomic::{AtomicPtr, Ordering::*},
 };
 
 /// No span.
@@ -47,26 +49,140 @@ impl Released {
     }
 }
 
+/// Some blocks of one class, as bits of the span table: what is looked up for each block and what is done under the lock of
+/// the class are apart.
+pub(super) struct Batch {
+    class: usize,
+    groups: [MaybeUninit<Group>; MOST_IN_BATCH],
+    used: usize,
+    /// How many blocks.
+    len: usize,
+}
+
+/// The most blocks that change hands at once.
+pub(super) const MOST_IN_BATCH: usize = MOST_AT_HAND / 2;
+
+/// Blocks of one word of a span.
+#[derive(Clone, Copy)]
+struct Group {
+    span: u32,
+    word: u32,
+    mask: u64,
+    /// The highest of their generations.
+    newest: u32,
+}
+
+/// One block.
+struct Place {
+    span: u32,
+    index: u32,
+}
+
+impl Batch {
+    /// None of this class.
+    #[inline]
+    pub(super) fn new(class: usize) -> Batch {
+        Batch { class, groups: [const { MaybeUninit::uninit() }; MOST_IN_BATCH], used: 0, len: 0 }
+    }
+
+    /// Looks blocks up that go back, and adds them.
+    ///
+    /// # Safety
+    /// They are at most [`MOST_IN_BATCH`] blocks of this class and heap, without owners, and the caller's alone (A1).
+    pub(super) unsafe fn look_up(&mut self, heap: &Heap, blocks: &[AtomicPtr<Header>]) {
+        let (mut first_page, mut number) = (0, NONE);
+        for block in blocks {
+            let block = block.load(Relaxed);
+            let offset = block.addr() - heap.base.addr();
+            let Entry::Span(span) = heap.tables().entry(offset / PAGE) else {
+                panic!("a block lies in pages that are no span (A2)")
+            };
+            if span != number {
+                // It does not go away: a block of it is out.
+                number = span;
+                first_page = heap.tables().span(span).first.load(Relaxed) as usize;
+            }
+            let index = class::index_in_span(self.class, offset - first_page * PAGE);
+            // SAFETY: a block without owners that is the caller's alone.
+            let generation = unsafe { &*block }.generation();
+            self.add(Place { span, index }, generation);
+        }
+    }
+
+    fn groups(&self) -> &[Group] {
+        // SAFETY: so many have been written.
+        unsafe { std::slice::from_raw_parts(self.groups.as_ptr().cast(), self.used) }
+    }
+
+    fn has_room(&self) -> bool {
+        self.used < MOST_IN_BATCH
+    }
+
+    #[inline]
+    fn push(&mut self, group: Group) {
+        self.groups[self.used] = MaybeUninit::new(group);
+        self.used += 1;
+        self.len += group.mask.count_ones() as usize;
+    }
+
+    #[inline]
+    fn add(&mut self, Place { span, index }: Place, generation: u32) {
+        let (word, bit) = (index / 64, 1 << (index % 64));
+        if let Some(last) = self.used.checked_sub(1) {
+            // SAFETY: so many have been written.
+            let last = unsafe { self.groups[last].assume_init_mut() };
+            if (last.span, last.word) == (span, word) {
+                assert!(last.mask & bit == 0, "a block was freed twice (A1)");
+                last.mask |= bit;
+                if newer(generation, last.newest) {
+                    last.newest = generation;
+                }
+                self.len += 1;
+                return;
+            }
+        }
+        self.push(Group { span, word, mask: bit, newest: generation });
+    }
+
+    /// The blocks into the front of `blocks`, those at lower addresses of a span behind those at higher ones; how many they are.
+    pub(super) fn write_to(&self, heap: &Heap, blocks: &[AtomicPtr<Header>]) -> usize {
+        let size = class::BLOCK[self.class] as usize;
+        let mut at = self.len;
+        for group in self.groups() {
+            let first = heap.tables().span(group.span).first.load(Relaxed) as usize * PAGE;
+            let mut mask = group.mask;
+            while mask != 0 {
+                let index = group.word as usize * 64 + mask.trailing_zeros() as usize;
+                mask &= mask - 1;
+                at -= 1;
+                // SAFETY: a block of the span, which lies inside of the heap.
+                blocks[at].store(unsafe { heap.at(first + index * size) }.cast(), Relaxed);
+            }
+        }
+        self.len
+    }
+}
+
 impl Class {
     pub(super) fn new(number: usize) -> Class {
         Class { number, first: NONE, last: NONE, spare: NONE }
     }
 
-    /// Fills `batch` from the front; how many blocks it got is at least one. Takes a new span only if it has to.
+    /// Fills an empty batch with up to `wanted` blocks, at least one. Takes a new span only if it has to.
     pub(super) fn take(
         &mut self,
         heap: &Heap,
-        batch: &mut [*mut Header],
+        wanted: usize,
+        batch: &mut Batch,
         reserve: bool,
         size: usize,
-    ) -> Result<usize, Error> {
-        let mut got = 0;
-        while got < batch.len() {
+    ) -> Result<(), Error> {
+        while batch.len < wanted && batch.has_room() {
             if self.first == NONE {
                 if self.spare != NONE {
                     let spare = std::mem::replace(&mut self.spare, NONE);
                     self.append(heap, spare);
-                } else if got > 0 {
+                } else if batch.len > 0 {
                     break;
                 } else {
                     let fresh = heap.new_span(self.number, reserve, size)?;
@@ -76,11 +192,9 @@ impl Class {
             }
             let number = self.first;
             let span = heap.tables().span(number);
-            got += take_free(heap, span, self.number, &mut batch[got..]);
-            while got < batch.len() {
-                let Some(block) = carve(heap, span, self.number) else { break };
-                batch[got] = block;
-                got += 1;
+            take_free(span, number, wanted, batch);
+            if span.free_len.load(Relaxed) == 0 {
+                carve(heap, span, number, wanted, batch);
             }
             if is_full(span, self.number) {
                 self.unlink(heap, number);
@@ -88,61 +202,49 @@ impl Class {
         }
         let out = &heap.tables().counters().classes[self.number].out;
         // A load and a store: only this class's lock writes it.
-        out.store(out.load(Relaxed) + got as u64, Relaxed);
-        Ok(got)
+        out.store(out.load(Relaxed) + batch.len as u64, Relaxed);
+        Ok(())
     }
 
     /// Takes blocks back.
     ///
     /// # Safety
     /// They are blocks of this class and heap, without owners, and in no other place (A1).
-    pub(super) unsafe fn give(&mut self, heap: &Heap, batch: &[*mut Header]) -> Released {
+    pub(super) unsafe fn give(&mut self, heap: &Heap, batch: &Batch) -> Released {
         let mut released = Released::NOTHING;
         let all = class::blocks_per_span(self.number);
-        for &block in batch {
-            let offset = block.addr() - heap.base.addr();
-            let Entry::Span(number) = heap.tables().entry(offset / PAGE) else {
-                panic!("a block lies in pages that are no span (A2)")
-            };
-            let span = heap.tables().span(number);
-            debug_assert_eq!(
-                span.class.load(Relaxed) as usize,
-                self.number,
-                "a block came back to another class"
-            );
-            let index = class::index_in_span(self.number, offset - span.first.load(Relaxed) as usize * PAGE);
-            let (at, bit) = (index / 64, 1 << (index % 64));
-            let word = &span.free[at as usize];
+        for group in batch.groups() {
+            let span = heap.tables().span(group.span);
+            let word = &span.free[group.word as usize];
             let bits = word.load(Relaxed);
-            assert!(bits & bit == 0, "a block was freed twice (A1)");
+            assert!(bits & group.mask == 0, "a block was freed twice (A1)");
             let free = span.free_len.load(Relaxed);
             let carved = span.carved.load(Relaxed);
             if free == 0 && carved == all {
-                self.append(heap, number);
+                self.append(heap, group.span);
             }
 
-            word.store(bits | bit, Relaxed);
-            span.free_len.store(free + 1, Relaxed);
-            if at < span.hint.load(Relaxed) {
-                span.hint.store(at, Relaxed);
+            let free = free + group.mask.count_ones();
+            word.store(bits | group.mask, Relaxed);
+            span.free_len.store(free, Relaxed);
+            if group.word < span.hint.load(Relaxed) {
+                span.hint.store(group.word, Relaxed);
             }
-            // SAFETY: a block without owners is ours (A1).
-            let generation = unsafe { &*block }.generation();
-            if newer(generation, span.newest.load(Relaxed)) {
-                span.newest.store(generation, Relaxed);
+            if newer(group.newest, span.newest.load(Relaxed)) {
+                span.newest.store(group.newest, Relaxed);
             }
 
-            if free + 1 == carved {
-                self.unlink(heap, number);
+            if free == carved {
+                self.unlink(heap, group.span);
                 if self.spare == NONE {
-                    self.spare = number;
+                    self.spare = group.span;
                 } else {
-                    self.release(heap, number, &mut released);
+                    self.release(heap, group.span, &mut released);
                 }
             }
         }
         let out = &heap.tables().counters().classes[self.number].out;
-        out.store(out.load(Relaxed) - batch.len() as u64, Relaxed);
+        out.store(out.load(Relaxed) - batch.len as u64, Relaxed);
         released
     }
 
@@ -197,46 +299,53 @@ fn is_full(span: &Span, class: usize) -> bool {
     span.free_len.load(Relaxed) == 0 && span.carved.load(Relaxed) == class::blocks_per_span(class)
 }
 
-/// Takes free blocks, those at the lowest addresses first; how many.
-fn take_free(heap: &Heap, span: &Span, class: usize, batch: &mut [*mut Header]) -> usize {
-    let wanted = batch.len().min(span.free_len.load(Relaxed) as usize);
-    let base = span.first.load(Relaxed) as usize * PAGE;
-    let block = class::BLOCK[class] as usize;
-    let mut at = span.hint.load(Relaxed) as usize;
-    let mut got = 0;
-    while got < wanted {
-        let word = &span.free[at];
-        let mut bits = word.load(Relaxed);
-        while bits != 0 && got < wanted {
-            let index = at * 64 + bits.trailing_zeros() as usize;
-            bits &= bits - 1;
-            // SAFETY: a block of the span, which lies inside of the heap.
-            batch[got] = unsafe { heap.at(base + index * block) }.cast();
-            got += 1;
+/// Takes free blocks, those at the lowest addresses first.
+fn take_free(span: &Span, number: u32, wanted: usize, batch: &mut Batch) {
+    let free = span.free_len.load(Relaxed);
+    let mut left = free;
+    let mut at = span.hint.load(Relaxed);
+    while left > 0 && batch.len < wanted && batch.has_room() {
+        let word = &span.free[at as usize];
+        let bits = word.load(Relaxed);
+        let mask = lowest(bits, wanted - batch.len);
+        if mask != 0 {
+            word.store(bits & !mask, Relaxed);
+            left -= mask.count_ones();
+            batch.push(Group { span: number, word: at, mask, newest: 0 });
         }
-        word.store(bits, Relaxed);
-        at += usize::from(bits == 0);
+        at += u32::from(mask == bits);
     }
-    span.hint.store(at as u32, Relaxed);
-    span.free_len.store(span.free_len.load(Relaxed) - got as u32, Relaxed);
-    got
+    span.hint.store(at, Relaxed);
+    span.free_len.store(left, Relaxed);
 }
 
-/// Cuts the next block off the part of the span that has not been handed out yet.
-fn carve(heap: &Heap, span: &Span, class: usize) -> Option<*mut Header> {
-    let carved = span.carved.load(Relaxed);
-    if carved == class::blocks_per_span(class) {
-        return None;
+/// The lowest `count` of these bits, or all.
+fn lowest(bits: u64, count: usize) -> u64 {
+    let mut rest = bits;
+    if bits.count_ones() as usize > count {
+        for _ in 0..count {
+            rest &= rest - 1;
+        }
+        return bits & !rest;
     }
-    let at = span.first.load(Relaxed) as usize * PAGE + (carved * class::BLOCK[class]) as usize;
-    // SAFETY: `at` lies inside of the span, whose pages are committed; nobody has seen this block yet (A1).
-    unsafe {
-        let block = heap.at(at).cast::<Header>();
-        block.write(Header::free(class as u16, span.birth.load(Relaxed)));
-        // Release pairs with the Acquire in `find`: whoever counts this block in sees a header, not what was there before.
-        span.carved.store(carved + 1, Release);
-        Some(block)
+    bits
+}
+
+/// Cuts blocks off the part of the span that has not been handed out yet.
+fn carve(heap: &Heap, span: &Span, number: u32, wanted: usize, batch: &mut Batch) {
+    let first = span.carved.load(Relaxed);
+    let end = class::blocks_per_span(batch.class).min(first + (wanted - batch.len) as u32);
+    let birth = span.birth.load(Relaxed);
+    let mut index = first;
+    while index < end && batch.has_room() {
+        let at = span.first.load(Relaxed) as usize * PAGE + (index * class::BLOCK[batch.class]) as usize;
+        // SAFETY: `at` lies inside of the span, whose pages are committed; nobody has seen this block yet (A1).
+        unsafe { heap.at(at).cast::<Header>().write(Header::free(batch.class as u16, birth)) };
+        batch.add(Place { span: number, index }, 0);
+        index += 1;
     }
+    // Release pairs with the Acquire in `block_at`: whoever counts these blocks in sees headers, not what was there before.
+    span.carved.store(index, Release);
 }
 
 /// Whether generation `a` is later than `b`. They wrap round.

@@ -5,8 +5,13 @@
 
 use std::{cell::Cell, ptr::NonNull};
 
-use super::heap::Heap;
-use crate::{Error, block::Header, layout::Magazines, sync::atomic::Ordering::*};
+use super::{heap::Heap, magazine, span::Batch};
+use crate::{
+    Error,
+    block::Header,
+    layout::Magazines,
+    sync::atomic::{AtomicPtr, Ordering::*},
+};
 
 /// Of threads that have no magazines yet, or no longer.
 static NOBODY: Magazines = Magazines::new();
@@ -54,9 +59,11 @@ pub(super) fn refill(
     if let Some(mine) = mine(heap) {
         return mine.refill(heap, class, reserve, size);
     }
-    let mut one = [std::ptr::null_mut()];
-    heap.class(class).take(heap, &mut one, reserve, size)?;
-    Ok(NonNull::new(one[0]).expect("a filled batch has blocks"))
+    let mut batch = Batch::new(class);
+    heap.class(class).take(heap, 1, &mut batch, reserve, size)?;
+    let block = AtomicPtr::new(std::ptr::null_mut());
+    batch.write_to(heap, std::slice::from_ref(&block));
+    Ok(NonNull::new(block.into_inner()).expect("a filled batch has blocks"))
 }
 
 /// Keeps a block in a magazine that is full, or gives it back at once.
@@ -71,10 +78,7 @@ pub(super) unsafe fn spill(heap: &'static Heap, class: usize, block: NonNull<Hea
             // They may have been made this moment, or emptied.
             Some(mine) if mine.put(class, block) => {}
             Some(mine) => mine.spill(heap, class, block),
-            None => {
-                let released = heap.class(class).give(heap, &[block.as_ptr()]);
-                heap.release(class, released);
-            }
+            None => magazine::give(heap, class, &[AtomicPtr::new(block.as_ptr())]),
         }
     }
 }

@@ -18,7 +18,10 @@ use std::{
 };
 
 use super::{Envelope, Header, Kind, Left};
-use crate::{Error, alloc};
+use crate::{
+    Error,
+    alloc::{self, Fresh},
+};
 
 /// The only owner of a block: reads, writes, and frees it when dropped.
 ///
@@ -108,7 +111,7 @@ unsafe fn bytes<'a>(header: NonNull<Header>) -> &'a [u8] {
 ///
 /// # Safety
 /// The caller is the sole owner or the one who left last, and gives the block an other body or frees it.
-#[inline]
+#[inline(never)]
 unsafe fn drop_body(header: NonNull<Header>) {
     // SAFETY: nobody but the caller knows the block.
     match unsafe { header.as_ref() }.kind() {
@@ -134,28 +137,55 @@ unsafe fn leave(header: NonNull<Header>) {
     match unsafe { header.as_ref().release() } {
         Left::Others => {}
         // SAFETY: nobody owns the block, and we are the ones who were told (H2).
-        Left::Nobody => unsafe {
+        Left::Nobody => unsafe { free(header) },
+    }
+}
+
+/// The only owner leaves and frees everything.
+///
+/// # Safety
+/// The caller is the only owner, and none afterwards.
+#[inline]
+unsafe fn leave_sole(header: NonNull<Header>) {
+    // SAFETY: passed on; then nobody owns the block (H2).
+    unsafe {
+        header.as_ref().release_sole();
+        free(header);
+    }
+}
+
+/// Frees the body and hands the block back.
+///
+/// # Safety
+/// Nobody owns the block, and the caller was told so.
+#[inline]
+unsafe fn free(header: NonNull<Header>) {
+    // SAFETY: passed on.
+    unsafe {
+        let (plain, class) = header.as_ref().is_plain_and_class();
+        if !plain {
             drop_body(header);
-            alloc::free(header);
-        },
+        }
+        alloc::free(header, class);
     }
 }
 
 impl Block {
     /// Takes a block over from the allocator, its NUL written.
-    pub(crate) fn of_bytes(header: NonNull<Header>, size: u32) -> Block {
+    #[inline]
+    pub(crate) fn of_bytes(Fresh { header, class }: Fresh, size: u32) -> Block {
         // SAFETY: the allocator gave us the block, with room for `size` bytes and the NUL.
         unsafe {
-            header.as_ref().begin(size, Kind::Bytes);
+            header.as_ref().begin(size, class, Kind::Bytes);
             behind(header).byte_add(size as usize).write(0);
         }
         Block(header)
     }
 
     /// Takes a block over from the allocator as an envelope.
-    pub(crate) fn of_nothing(header: NonNull<Header>) -> Block {
+    pub(crate) fn of_nothing(Fresh { header, class }: Fresh) -> Block {
         // SAFETY: the allocator gave us the block.
-        unsafe { header.as_ref() }.begin(0, Kind::Empty);
+        unsafe { header.as_ref() }.begin(0, class, Kind::Empty);
         Block(header)
     }
 
@@ -164,14 +194,14 @@ impl Block {
     /// # Safety
     /// As for `Arena::foreign`, and the block has room for [`FOREIGN_BODY`].
     pub(crate) unsafe fn of_foreign(
-        header: NonNull<Header>,
+        Fresh { header, class }: Fresh,
         at: NonNull<u8>,
         len: u32,
         free: unsafe fn(NonNull<u8>, usize),
     ) -> Block {
         // SAFETY: the allocator gave us the block, and it has the room.
         unsafe {
-            header.as_ref().begin(len, Kind::Foreign);
+            header.as_ref().begin(len, class, Kind::Foreign);
             behind(header).cast().write(ForeignBody { at, len: len as usize, free });
         }
         Block(header)
@@ -179,12 +209,17 @@ impl Block {
 
     /// Makes an empty block forward `len` bytes of a payload, from `start` on: they are there, and the block has
     /// room for [`FORWARD_BODY`].
-    pub(crate) fn of_payload(header: NonNull<Header>, payload: Payload, start: usize, len: usize) -> Block {
+    pub(crate) fn of_payload(
+        Fresh { header, class }: Fresh,
+        payload: Payload,
+        start: usize,
+        len: usize,
+    ) -> Block {
         // Of a null pointer the part is empty, and begins at 0.
         let at = payload.as_ptr().cast_mut().wrapping_add(start);
         // SAFETY: the allocator gave us `header` with the room.
         unsafe {
-            header.as_ref().begin(len as u32, Kind::Forward);
+            header.as_ref().begin(len as u32, class, Kind::Forward);
             behind(header).cast().write(ForwardBody { payload, at });
         }
         Block(header)
@@ -303,7 +338,7 @@ impl Block {
             let ForwardBody { payload, .. } = behind(header).cast().read();
             // Its owner is ours now, so the envelope must not drop it.
             header.as_ref().set_kind(Kind::Empty);
-            leave(header);
+            leave_sole(header);
             payload
         }
     }
@@ -426,8 +461,8 @@ impl Clone for Payload {
 impl Drop for Block {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: we are an owner, and gone afterwards.
-        unsafe { leave(self.0) }
+        // SAFETY: we are the only owner, and gone afterwards.
+        unsafe { leave_sole(self.0) }
     }
 }
 

@@ -4,8 +4,8 @@
 //! bytes before it; the NUL behind it is not counted in `size`.
 //!
 //! # State
-//! `OWNERS` (low 32 bits): how many references exist; none means free. `GENERATION` (high 32 bits): which life of the block
-//! this is, for checks and tools.
+//! `owners`: how many references exist; none means free. `generation`: which life of the block this is, for checks and tools.
+//! They are two words, so that beginning a life is a store and needs nothing that the thread before may have in its cache.
 //!
 //! # Invariants
 //! * **H1** `size` and `kind` are written before the header is reachable, later only by a sole owner, and the payload they
@@ -28,18 +28,15 @@ pub(crate) use handle::{FOREIGN_BODY, FORWARD_BODY, size_of_payload};
 pub use writer::BlockWriter;
 
 use crate::sync::{
-    atomic::{AtomicPtr, AtomicU64, Ordering::*, fence},
+    atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*, fence},
     cell::UnsafeCell,
 };
 
 /// The largest payload: its size is a 32-bit number, and header and NUL have to fit as well.
 pub const MAX_PAYLOAD: usize = (1 << 32) - 64;
 
-const OWNERS: u64 = 0xffff_ffff;
-const ONE_LIFE: u64 = 1 << 32;
-/// More owners than this is a leak in a loop. The distance to `OWNERS` is more than there can be threads between a count
-/// and the check of it.
-const MOST_OWNERS: u64 = 1 << 31;
+/// The most owners that are no mistake.
+const MOST_OWNERS: u32 = i32::MAX as u32;
 
 /// What a block's body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +53,7 @@ pub enum Kind {
 }
 
 impl Kind {
+    #[inline]
     fn from_bits(bits: u8) -> Kind {
         match bits {
             0 => Kind::Bytes,
@@ -94,7 +92,8 @@ pub enum Left {
 /// The header does not care where it lies: in a mapping, in a `Box` under loom, or inside a mailbox as its stub.
 #[repr(C, align(16))]
 pub struct Header {
-    state: AtomicU64,
+    owners: AtomicU32,
+    generation: AtomicU32,
     /// A [`Shape`], as one number: `Arena::find` looks at it without being an owner.
     shape: AtomicU64,
     link: AtomicPtr<Header>,
@@ -149,7 +148,6 @@ impl Header {
     /// Bytes of the smallest block there is: a header and nothing else.
     pub(crate) const SMALLEST: usize = Header::SIZE;
     /// Class of a block that is a run of pages of its own.
-    #[cfg_attr(loom, allow(dead_code))]
     pub(crate) const LARGE: u16 = u16::MAX;
     /// Class of a header that belongs to no arena.
     const STUB: u16 = u16::MAX - 1;
@@ -159,14 +157,15 @@ impl Header {
     /// It must not be made into a [`Block`]: nobody could free that.
     pub fn stub() -> Header {
         let header = Header::free(Self::STUB, 0);
-        header.begin(0, Kind::Empty);
+        header.begin(0, Self::STUB, Kind::Empty);
         header
     }
 
     /// A header without owners, as the allocator keeps it.
     pub(crate) fn free(class: u16, generation: u32) -> Header {
         Header {
-            state: AtomicU64::new(u64::from(generation) << 32),
+            owners: AtomicU32::new(0),
+            generation: AtomicU32::new(generation),
             shape: AtomicU64::new(Shape { size: 0, class, kind: Kind::Empty as u16 }.to_bits()),
             link: AtomicPtr::new(std::ptr::null_mut()),
             address: UnsafeCell::new(Address { source: 0, session: 0 }),
@@ -175,12 +174,12 @@ impl Header {
 
     /// Begins a life: one owner, a clean envelope. The caller took the block from where free blocks are kept.
     #[inline]
-    pub(crate) fn begin(&self, size: u32, kind: Kind) {
-        let state = self.state.load(Relaxed);
-        debug_assert_eq!(state & OWNERS, 0, "a block was handed out that has owners (H2)");
+    pub(crate) fn begin(&self, size: u32, class: u16, kind: Kind) {
+        debug_assert_eq!(self.owners(), 0, "a block was handed out that has owners (H2)");
+        debug_assert_eq!(self.class(), class, "a block was handed out that is of another class");
         // Relaxed: whoever gets to know the block does so through something that publishes it.
-        self.state.store(state | 1, Relaxed);
-        self.set_shape(Shape { size, kind: kind as u16, ..self.shape() });
+        self.owners.store(1, Relaxed);
+        self.set_shape(Shape { size, class, kind: kind as u16 });
         self.address.with_mut(|it| {
             // SAFETY: the block is not reachable yet (H3).
             unsafe { *it = Address { source: 0, session: 0 } }
@@ -192,9 +191,12 @@ impl Header {
     #[inline]
     pub fn acquire(&self) {
         // Relaxed: the caller's own reference already orders what the new owner may read.
-        let before = self.state.fetch_add(1, Relaxed) & OWNERS;
-        if before == 0 || before >= MOST_OWNERS {
-            broken("a reference was taken to a block that has none, or too many");
+        let before = self.owners.fetch_add(1, Relaxed);
+        debug_assert_ne!(before, 0, "a reference was taken to a block that has none (H4)");
+        // So many owners are a leak in a loop, or one released too often; more threads than there can be fit between this count
+        // and the largest number.
+        if before > MOST_OWNERS {
+            broken("a reference was taken to a block that has too many");
         }
     }
 
@@ -204,44 +206,54 @@ impl Header {
     /// The caller is an owner and from now on behaves as if it were none.
     #[inline]
     pub unsafe fn release(&self) -> Left {
-        // Acquire pairs with the Release below, in the owners that left: what they read, they have read before we rewrite it.
-        let state = self.state.load(Acquire);
-        if state & OWNERS == 1 {
-            // A sole owner needs no locked instruction (H4).
-            self.state.store((state & !OWNERS).wrapping_add(ONE_LIFE), Relaxed);
-            return Left::Nobody;
+        // Release pairs with the fence below, in whoever turns out to be last, and with the Acquire in `is_sole`.
+        let before = self.owners.fetch_sub(1, Release);
+        debug_assert_ne!(before, 0, "a block without owners was released");
+        if before != 1 {
+            return Left::Others;
         }
-        // Release pairs with the Acquire above and with the fence below, in whoever turns out to be last.
-        let before = self.state.fetch_sub(1, Release);
-        match before & OWNERS {
-            0 => broken("a block without owners was released"),
-            1 => {
-                fence(Acquire);
-                // Nobody owns the block, so nobody else writes the state (H2, H4).
-                self.state.store((before & !OWNERS).wrapping_add(ONE_LIFE), Relaxed);
-                Left::Nobody
-            }
-            _ => Left::Others,
+        fence(Acquire);
+        self.end();
+        Left::Nobody
+    }
+
+    /// Counts the only owner off: as [`release`](Header::release), without a locked instruction.
+    ///
+    /// # Safety
+    /// The caller is the only owner, has seen all that others did while they were owners, and from now on behaves as if it were
+    /// none. (H4)
+    #[inline]
+    pub unsafe fn release_sole(&self) {
+        if self.owners.load(Relaxed) != 1 {
+            broken("a block that has other owners, or none, was dropped as the only one's");
         }
+        self.owners.store(0, Relaxed);
+        self.end();
+    }
+
+    /// Ends a life. Nobody owns the block, so nobody else writes the generation (H2).
+    #[inline]
+    fn end(&self) {
+        self.generation.store(self.generation().wrapping_add(1), Relaxed);
     }
 
     /// Whether the caller, an owner, is the only one. If so, all that former owners did has happened.
     #[inline]
     pub fn is_sole(&self) -> bool {
         // Acquire pairs with the Release in `release`: the others have done their reading.
-        self.state.load(Acquire) & OWNERS == 1
+        self.owners.load(Acquire) == 1
     }
 
     /// How many references exist: a snapshot, for checks and tools.
     #[inline]
     pub fn owners(&self) -> u32 {
-        self.state.load(Relaxed) as u32
+        self.owners.load(Relaxed)
     }
 
     /// Which life of the block this is.
     #[inline]
     pub fn generation(&self) -> u32 {
-        (self.state.load(Relaxed) >> 32) as u32
+        self.generation.load(Relaxed)
     }
 
     /// Where a queue keeps what comes after this block. Only the sole owner, or the queue it gave the block to, touches it.
@@ -269,7 +281,6 @@ impl Header {
     }
 
     /// Size class.
-    #[cfg_attr(loom, allow(dead_code))]
     #[inline]
     pub(crate) fn class(&self) -> u16 {
         self.shape().class
@@ -277,6 +288,7 @@ impl Header {
 
     /// Size, owners and generation as they are now, if the block has owners and its body is its own bytes. For somebody who
     /// is no owner and so cannot rely on any of it.
+    #[inline]
     pub(crate) fn peek(&self) -> Option<(usize, u32, u32)> {
         let (shape, owners, generation) = (self.shape(), self.owners(), self.generation());
         (owners > 0 && shape.kind as u8 == Kind::Bytes as u8).then_some((
@@ -284,6 +296,13 @@ impl Header {
             owners,
             generation,
         ))
+    }
+
+    /// Whether the body is bytes or nothing, so that freeing the block frees all of it; and the class.
+    #[inline]
+    fn is_plain_and_class(&self) -> (bool, u16) {
+        let Shape { kind, class, .. } = self.shape();
+        (kind as u8 == Kind::Bytes as u8 || kind as u8 == Kind::Empty as u8, class)
     }
 
     #[inline]

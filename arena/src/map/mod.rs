@@ -23,8 +23,8 @@ use crate::{
     Error,
     alloc::class::CLASSES,
     layout::{
-        BUILD, Counters, Entry, MAGAZINE_SLOTS, MAGIC, Magazines, PAGE, READY, Shape, Span, Superblock,
-        VERSION,
+        BUILD, Counters, Entry, MAGAZINE_SLOTS, MAGIC, Magazines, PAGE, READY, Shape, Shelf, Span,
+        Superblock, VERSION,
     },
     range,
     sync::atomic::{AtomicU32, AtomicU64, Ordering::*},
@@ -34,6 +34,7 @@ use crate::{
 pub(crate) struct Tables {
     superblock: NonNull<Superblock>,
     pages: NonNull<[AtomicU32]>,
+    shelves: NonNull<[Shelf]>,
     spans: NonNull<[Span]>,
     magazines: NonNull<[Magazines]>,
     /// Keeps the mapping.
@@ -78,7 +79,7 @@ impl Tables {
     ) -> Result<Tables, Error> {
         let shape = Shape::of(pages);
         grow_to(file, shape.size as u64)?;
-        promise(file, 0, size_of::<Superblock>())?;
+        promise(file, 0, shape.page_table)?;
         let refused = |source: io::Error| Error::Map { size: shape.size, source };
         // SAFETY: the file is ours alone to write; that nobody truncates it is a rule of the domain.
         let map = unsafe { MmapOptions::new().len(shape.size).map_mut(file) }.map_err(refused)?;
@@ -130,6 +131,7 @@ impl Tables {
         Tables {
             superblock: start.cast(),
             pages: NonNull::slice_from_raw_parts(part(shape.page_table).cast(), shape.pages),
+            shelves: NonNull::slice_from_raw_parts(part(shape.shelves).cast(), CLASSES),
             spans: NonNull::slice_from_raw_parts(part(shape.span_table).cast(), shape.spans),
             magazines: NonNull::slice_from_raw_parts(magazines, MAGAZINE_SLOTS),
             map,
@@ -198,6 +200,13 @@ impl Tables {
     #[inline]
     pub(crate) fn try_span(&self, number: u32) -> Option<&Span> {
         self.spans().get(number as usize)
+    }
+
+    /// What waits between threads, by class.
+    #[inline]
+    pub(crate) fn shelves(&self) -> &[Shelf] {
+        // SAFETY: as in `pages`.
+        unsafe { self.shelves.as_ref() }
     }
 
     /// The magazines of the threads of the process: entries that were claimed once, and no others in a file (F1).

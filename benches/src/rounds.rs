@@ -1,0 +1,35 @@
+//! Rivals in short rounds, one after the other and over again: whatever else the machine does meets all of them alike.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// CPU time of the calling thread so far.
+pub fn thread_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+/// Runs one round, and says how many nanoseconds an operation took.
+pub type Round<'a> = Box<dyn FnMut() -> f64 + 'a>;
+
+/// Runs `rounds` rounds of each and prints, for each, the least and the median nanoseconds per operation, and how many times
+/// each rival's median and least the first one's are.
+pub fn compare(what: &str, rounds: usize, mut rivals: Vec<(&str, Round<'_>)>) {
+    let mut times = vec![Vec::with_capacity(rounds); rivals.len()];
+    for _ in 0..rounds {
+        for ((_, run), times) in rivals.iter_mut().zip(&mut times) {
+            times.push(run());
+        }
+    }
+    times.iter_mut().for_each(|it| it.sort_by(f64::total_cmp));
+    print!("{what:<34}");
+    let (least, median) = (times[0][0], times[0][rounds / 2]);
+    for (at, ((name, _), times)) in rivals.iter().zip(&times).enumerate() {
+        print!("  {name} {:6.2} {:6.2}", times[0], times[rounds / 2]);
+        if at > 0 {
+            print!(" ({:.2}, {:.2}×)", least / times[0], median / times[rounds / 2]);
+        }
+    }
+    println!();
+}
