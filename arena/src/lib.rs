@@ -30,7 +30,7 @@ mod stats;
 #[cfg(loom)]
 pub use alloc::model::{Hand, ModelHeap};
 pub use arena::{Arena, Found, Options};
-pub use block::{Block, BlockWriter, Envelope, Header, Kind, Left, MAX_PAYLOAD, Payload};
+pub use block::{Block, BlockWriter, Envelope, Header, Kind, Left, MAX_PAYLOAD, Payload, ViewError};
 pub use error::Error;
 pub use scratch::Scratch;
 pub use stats::{ClassStats, Stats, count_copied_in, count_copied_out};

@@ -66,7 +66,7 @@ pub(crate) const FORWARD_BODY: usize = size_of::<ForwardBody>();
 /// # Safety
 /// `header` is the start of a block, and may be used for the whole of it.
 #[inline]
-unsafe fn behind(header: NonNull<Header>) -> NonNull<u8> {
+pub(super) unsafe fn behind(header: NonNull<Header>) -> NonNull<u8> {
     // SAFETY: a block is at least a header long.
     unsafe { header.cast::<u8>().byte_add(Header::SIZE) }
 }
@@ -225,23 +225,15 @@ impl Block {
         Block(header)
     }
 
-    /// A new block again, as long as the room it has: for a writer.
-    ///
-    /// # Safety
-    /// `header` is a sole owner's, of bytes, and its block has `room` bytes and one for the NUL.
-    pub(super) unsafe fn of_room(header: NonNull<Header>, room: usize) -> Block {
-        // SAFETY: the caller gives us the only owner, and the room is there.
-        unsafe {
-            header.as_ref().set_size(room as u32);
-            behind(header).byte_add(room).write(0);
-        }
-        Block(header)
-    }
-
     #[inline]
     fn header(&self) -> &Header {
         // SAFETY: an owner may look at the header.
         unsafe { self.0.as_ref() }
+    }
+
+    #[inline]
+    pub(super) fn header_ptr(&self) -> NonNull<Header> {
+        self.0
     }
 
     /// Where the body is, and what Lua gets as `msg`; null for an [`Empty`](Kind::Empty) one.

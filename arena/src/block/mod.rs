@@ -18,13 +18,16 @@
 //! # When a process dies
 //! Its references stay counted until somebody sweeps them. Memory is then late, never wrong.
 
+mod grow;
 mod handle;
+mod view;
 mod writer;
 
 use std::fmt;
 
 pub use handle::{Block, Payload};
 pub(crate) use handle::{FOREIGN_BODY, FORWARD_BODY, size_of_payload};
+pub use view::ViewError;
 pub use writer::BlockWriter;
 
 use crate::sync::{

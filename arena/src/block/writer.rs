@@ -1,17 +1,21 @@
 //! A block that grows while it is written.
 //!
-//! Packing does not know its size before it is done. A writer starts from a hint, moves to a block of twice the size when it
-//! runs out, and gives back what it did not need when it [finishes](BlockWriter::finish). Bytes that such a move copies are
-//! counted as `moved`, apart from what was copied in: a good hint makes them nought.
+//! Packing does not know its size before it is done. A writer starts from a hint, grows when it runs out
+//! ([in place](super::grow) if it can), and gives back what it did not need when it [finishes](BlockWriter::finish). Bytes that
+//! had to move are counted apart from what was copied in: a good hint makes them nought.
 
 use std::{fmt, io};
 
-use super::{Block, MAX_PAYLOAD};
-use crate::{Arena, Error, alloc, stats};
+use bytes::{BufMut, buf::UninitSlice};
+
+use super::{
+    Block, MAX_PAYLOAD,
+    grow::{make_room, out_of_memory},
+};
+use crate::{Arena, Error};
 
 /// Appends bytes to a block of its own. See [`Arena::writer`].
 pub struct BlockWriter {
-    arena: Arena,
     /// Its `len` is the capacity, so that writing is bounded by an ordinary slice.
     block: Block,
     len: usize,
@@ -19,7 +23,9 @@ pub struct BlockWriter {
 
 impl BlockWriter {
     pub(crate) fn new(arena: Arena, hint: usize) -> Result<BlockWriter, Error> {
-        Ok(BlockWriter { arena, block: arena.alloc_roomy(hint)?, len: 0 })
+        let mut block = arena.alloc(hint)?;
+        block.take_room();
+        Ok(BlockWriter { block, len: 0 })
     }
 
     /// Bytes written so far.
@@ -157,29 +163,17 @@ impl BlockWriter {
 
     #[cold]
     fn grow(&mut self, n: usize) -> Result<(), Error> {
-        let max = MAX_PAYLOAD;
-        let need = self.len.checked_add(n).filter(|&it| it <= max);
-        let need = need.ok_or(Error::TooLarge { size: self.len.saturating_add(n), max })?;
-        let twice = self.capacity().saturating_mul(2).min(max);
-        // Twice as much keeps the number of moves small; under a limit, what is needed will do.
-        let mut next = match self.arena.alloc_roomy(need.max(twice)) {
-            Err(Error::Full { .. }) if need < twice => self.arena.alloc_roomy(need)?,
-            other => other?,
-        };
-        next.bytes_mut().expect("new blocks have bytes")[..self.len].copy_from_slice(self.written());
-        stats::count_moved(self.len);
-        self.block = next;
+        make_room(&mut self.block, self.len, self.len.saturating_add(n))?;
+        self.block.take_room();
         Ok(())
     }
 }
 
-impl Arena {
-    /// A block with all the bytes of its class, so that nothing of it is out of a writer's reach.
-    fn alloc_roomy(self, least: usize) -> Result<Block, Error> {
-        let block = self.alloc(least)?;
-        let header = block.into_raw();
-        // SAFETY: the block is ours and new; its class has room for that many bytes and the NUL.
-        Ok(unsafe { Block::of_room(header, alloc::room(header)) })
+impl Block {
+    /// Makes the body as long as its room, so that nothing of it is out of a writer's reach.
+    fn take_room(&mut self) {
+        let grown = self.grow_in_place(self.capacity());
+        debug_assert!(grown, "a block has the room that it says");
     }
 }
 
@@ -189,11 +183,34 @@ impl io::Write for BlockWriter {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.put_slice(bytes).map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
+        self.put_slice(bytes).map_err(out_of_memory)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// As for a [`Block`]: a full arena panics, which [`BlockWriter::try_reserve`] and the methods without the trait do not.
+// SAFETY: `chunk_mut` is the room behind what was written, and `advance_mut` refuses to go beyond it.
+unsafe impl BufMut for BlockWriter {
+    fn remaining_mut(&self) -> usize {
+        MAX_PAYLOAD - self.len
+    }
+
+    unsafe fn advance_mut(&mut self, count: usize) {
+        self.advance(count);
+    }
+
+    fn chunk_mut(&mut self) -> &mut UninitSlice {
+        if self.capacity() == self.len {
+            self.grow(64).unwrap_or_else(|error| panic!("{error}"));
+        }
+        UninitSlice::new(self.spare_mut())
+    }
+
+    fn put_slice(&mut self, bytes: &[u8]) {
+        BlockWriter::put_slice(self, bytes).unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
