@@ -1,6 +1,6 @@
 --- What does a request cost in something like a game? 400 agents in 20 rooms with 4 databases, each agent with a client that
---- has one request on the way at a time: seven of ten move (the room is told, and shows itself to its members now and then), two
---- use an item (the room is asked), one saves the player (nested state, to a database).
+--- has one request on the way at a time: seven of ten move (the room tells eight neighbours, and all places to everybody now and
+--- then), two use an item (the room is asked), one saves the player (nested state, to a database).
 local skynet = require "skynet"
 local bench = require "bench"
 
@@ -10,7 +10,8 @@ local AGENTS <const> = 400
 local ROOMS <const> = 20
 local DATABASES <const> = 4
 local CLIENTS <const> = 4
-local SHOW <const> = 20 -- moves in a room until it shows itself
+local NEIGHBOURS <const> = 8 -- who are told of a move
+local SHOW <const> = 20 -- moves in a room until all are told all places
 
 local services = {}
 
@@ -35,6 +36,10 @@ function services.room()
 
     function command.move(place, id, x, y)
         places[place] = { id = id, x = x, y = y }
+        for i = place + 1, place + NEIGHBOURS do
+            local neighbour = members[(i - 1) % #members + 1]
+            skynet.send(neighbour, "lua", "moved", id, x, y)
+        end
         moves = moves + 1
         if moves % SHOW == 0 then
             for i = 1, #members do
@@ -59,7 +64,7 @@ function services.agent()
     local room, database = tonumber(a), tonumber(b)
     local player = dofile(skynet.getenv "bench_workloads" .. "/game_state.lua")
     local id, place = skynet.self(), nil
-    local seen, request = 0, {}
+    local seen, near, request = 0, 0, {}
 
     function request.move(x, y)
         local position = player.position
@@ -77,6 +82,10 @@ function services.agent()
 
     function request.save()
         skynet.retpack(skynet.call(database, "lua", id, player))
+    end
+
+    function request.moved(_, x, y)
+        near = x * x + y * y < 1e6 and near + 1 or near
     end
 
     function request.see(places)
