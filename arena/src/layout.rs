@@ -250,7 +250,7 @@ pub(crate) struct Span {
 pub(crate) const SPAN_BLOCKS: usize = if cfg!(loom) { 64 } else { SHORTEST_SPAN * PAGE / Header::SMALLEST };
 
 /// The most blocks of one class that a thread has at hand, apart from the one that it freed last.
-pub(crate) const MOST_AT_HAND: usize = if cfg!(loom) { 4 } else { 128 };
+pub(crate) const MOST_AT_HAND: usize = if cfg!(loom) { 2 } else { 128 };
 
 /// How many half magazines of a class wait for a thread to take them.
 pub(crate) const SHELF_HALVES: usize = if cfg!(loom) { 1 } else { 4 };

@@ -1,11 +1,13 @@
 //! The allocator for models: the heap itself, with tables of loom's atomics and sixteen pages of memory.
 //!
 //! Spans, magazines, page lists and locks are those that programs use. Only the mappings are made up, and a thread's magazines
-//! are a value that the model holds instead of a thread-local. There is one class, with two blocks to a span, and magazines
-//! hold four: a few steps fill and empty everything.
+//! are a value that the model holds instead of a thread-local. There is one class, with two blocks to a span, magazines hold two
+//! and a shelf one: a few steps fill and empty everything. Each page has a cell, which stands for its bytes: loom sees who reads
+//! and writes it, and giving a page back to the system is a write.
 
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
+    ops::Range,
     ptr::NonNull,
 };
 
@@ -17,6 +19,7 @@ use crate::{
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicUsize, Ordering::*},
+        cell::UnsafeCell,
     },
 };
 
@@ -89,7 +92,16 @@ impl Tables {
 pub(crate) struct Data {
     base: NonNull<u8>,
     committed: usize,
+    bytes: Arc<Bytes>,
 }
+
+/// What stands for the bytes of each page.
+struct Bytes(Vec<UnsafeCell<u32>>);
+
+// SAFETY: the cells are used as the allocator says, and that this is right is what the models are about.
+unsafe impl Sync for Bytes {}
+// SAFETY: as above.
+unsafe impl Send for Bytes {}
 
 // SAFETY: the memory belongs to no thread; who uses it is what the models are about.
 unsafe impl Send for Data {}
@@ -99,7 +111,8 @@ impl Data {
         // SAFETY: the layout is not empty.
         let base =
             NonNull::new(unsafe { alloc_zeroed(LAYOUT) }).unwrap_or_else(|| handle_alloc_error(LAYOUT));
-        Data { base, committed: 0 }
+        let bytes = Arc::new(Bytes((0..PAGES).map(|_| UnsafeCell::new(0)).collect()));
+        Data { base, committed: 0, bytes }
     }
 
     pub(super) fn base(&self) -> *mut u8 {
@@ -127,8 +140,8 @@ impl Data {
         Ok(())
     }
 
-    pub(super) fn discard(&mut self, _first: usize, _count: usize) -> Discard {
-        Discard
+    pub(super) fn discard(&mut self, first: usize, count: usize) -> Discard {
+        Discard(Arc::clone(&self.bytes), first..first + count)
     }
 }
 
@@ -139,18 +152,23 @@ impl Drop for Data {
     }
 }
 
-/// As [`crate::map::Discard`]; the bytes stay.
+/// As [`crate::map::Discard`].
 #[must_use]
-pub(super) struct Discard;
+pub(super) struct Discard(Arc<Bytes>, Range<usize>);
 
 impl Discard {
     /// # Safety
     /// As the other's.
-    pub(super) unsafe fn run(self) {}
+    pub(super) unsafe fn run(self) {
+        for page in &self.0.0[self.1] {
+            // SAFETY: by the caller's promise nobody else uses the page.
+            page.with_mut(|it| unsafe { *it = 0 });
+        }
+    }
 }
 
 /// A heap of one model.
-pub struct ModelHeap(Heap);
+pub struct ModelHeap(Heap, Arc<Bytes>);
 
 /// One thread's magazines, given back when dropped.
 pub struct Hand {
@@ -162,7 +180,9 @@ impl ModelHeap {
     /// An empty heap.
     #[allow(clippy::new_without_default)] // Nobody wants one by default.
     pub fn new() -> ModelHeap {
-        ModelHeap(Heap::new(0, Data::new(), Tables::new(), None))
+        let data = Data::new();
+        let bytes = Arc::clone(&data.bytes);
+        ModelHeap(Heap::new(0, data, Tables::new(), None), bytes)
     }
 
     /// A block with pages of its own.
@@ -180,6 +200,34 @@ impl ModelHeap {
     pub unsafe fn free_large(&self, block: NonNull<Header>) {
         // SAFETY: passed on.
         unsafe { self.0.cut_large(block, 0) }
+    }
+
+    /// Makes such a block longer by a page, if the one behind it is free; whether it was.
+    ///
+    /// # Safety
+    /// It came from `alloc_large`, and the caller is its owner.
+    pub unsafe fn extend_large(&self, block: NonNull<Header>) -> bool {
+        let bytes = (self.0.large_pages(self.0.page_of(block.as_ptr())) + 1) * PAGE;
+        // SAFETY: passed on.
+        unsafe { self.0.extend_large(block, bytes) }
+    }
+
+    /// Writes a block's bytes: those of its `page`-th page stand for a page's.
+    ///
+    /// # Safety
+    /// The caller is its only owner, and it has so many pages.
+    pub unsafe fn write(&self, block: NonNull<Header>, page: usize, value: u32) {
+        // SAFETY: passed on.
+        self.1.0[self.0.page_of(block.as_ptr()) + page].with_mut(|it| unsafe { *it = value });
+    }
+
+    /// Reads what [`write`](ModelHeap::write) wrote.
+    ///
+    /// # Safety
+    /// The caller is an owner.
+    pub unsafe fn read(&self, block: NonNull<Header>, page: usize) -> u32 {
+        // SAFETY: passed on.
+        self.1.0[self.0.page_of(block.as_ptr()) + page].with(|it| unsafe { *it })
     }
 
     /// The block that begins here, if there is one.

@@ -14,6 +14,7 @@ use std::{
 use skein_arena::{Arena, epoch};
 use skein_benches::{
     allocators::{Allocator, Jemalloc, Mimalloc, Skein},
+    random::Random,
     rounds::{Round, compare, thread_time},
 };
 
@@ -140,7 +141,7 @@ struct Replace {
 
 impl Workload for Replace {
     fn with<A: Allocator>(self, allocator: A) -> Round<'static> {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut random = Random::new(1);
         let mut blocks: Vec<_> = (0..self.alive).map(|_| Sendable(allocator.alloc(64))).collect();
         timed(move || {
             let at = random.below(self.alive as u64) as usize;
@@ -237,17 +238,5 @@ impl Workload for Elsewhere {
             }
             per_operation(time, BATCH * BATCHES)
         })
-    }
-}
-
-/// Small, fast, and the same on every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
     }
 }
