@@ -6,6 +6,7 @@
 //! so that sending a block allocates nothing.
 //!
 //! * [`block`]: the header's protocol, and owners as types. A block that grows: [`BlockWriter`].
+//! * [`domain`]: heaps in files, which other processes read.
 //! * [`range`]: the addresses, and whether one of them is ours. [`Arena::find`]: whether it is a live block.
 //! * [`epoch`]: when to free what is read without owning it. [`scratch`]: memory for one dispatch.
 //! * [`sync`]: the door through which all crates take atomics, cells and locks, so that loom can watch them.
@@ -13,6 +14,8 @@
 //! docs/arena-layout.md has the layout, docs/epochs.md the reclamation.
 
 pub mod block;
+#[cfg(not(loom))]
+pub mod domain;
 pub mod epoch;
 pub mod range;
 pub mod scratch;
@@ -26,11 +29,15 @@ mod layout;
 #[cfg(not(loom))]
 mod map;
 mod stats;
+#[cfg(not(loom))]
+mod step;
 
 #[cfg(loom)]
 pub use alloc::model::{Hand, ModelHeap};
 pub use arena::{Arena, Found, Options};
 pub use block::{Block, BlockWriter, Envelope, Header, Kind, Left, MAX_PAYLOAD, Payload, ViewError};
+#[cfg(not(loom))]
+pub use domain::{Domain, DomainError, DomainOptions, Peer, Slot};
 pub use error::Error;
 pub use scratch::Scratch;
 pub use stats::{ClassStats, Stats, count_copied_in, count_copied_out};

@@ -41,9 +41,10 @@ pub(crate) struct Tables {
     map: Map,
 }
 
+/// A mapping, for as long as somebody keeps it.
 enum Map {
-    Own(MmapMut),
-    Peer(Mmap),
+    Own { _kept: MmapMut },
+    Peer { _kept: Mmap },
 }
 
 // SAFETY: everything behind the pointers that changes is atomic, and the mapping belongs to no thread.
@@ -93,7 +94,7 @@ impl Tables {
         // domain.
         let map = unsafe { MmapOptions::new().len(shape.size).map(file)? };
         let start = NonNull::new(map.as_ptr().cast_mut()).expect("a mapping is not at zero");
-        Ok(Tables::at(start, shape, Map::Peer(map)))
+        Ok(Tables::at(start, shape, Map::Peer { _kept: map }))
     }
 
     /// Writes the superblock, the state last.
@@ -121,7 +122,7 @@ impl Tables {
             // Release: whoever maps the file and finds it ready (Acquire) finds the rest too.
             (*at).state.store(READY, Release);
         }
-        Tables::at(start, shape, Map::Own(map))
+        Tables::at(start, shape, Map::Own { _kept: map })
     }
 
     fn at(start: NonNull<u8>, shape: Shape, map: Map) -> Tables {
@@ -171,7 +172,7 @@ impl Tables {
 
     /// Says how many pages are usable from now on.
     pub(crate) fn set_committed(&self, pages: usize) {
-        debug_assert!(matches!(self.map, Map::Own(_)));
+        debug_assert!(matches!(self.map, Map::Own { .. }));
         // Release pairs with the Acquire in `committed`.
         self.superblock().committed.store(pages as u32, Release);
     }
