@@ -173,13 +173,16 @@ impl Arena {
     /// Gives back to the system what is free and only kept for speed: free pages, empty spans, and the blocks that the calling
     /// thread has at hand.
     ///
-    /// An arena does this by itself when much is free, and at its limit. It is for whoever has just dropped a lot.
+    /// An arena does this by itself at its limit, and in part when much is free. It is for whoever wants the last few megabytes.
     pub fn trim(self) {
         self.0.trim();
     }
 
-    /// Gives back the blocks that the calling thread has at hand. For a thread that goes to sleep: near a limit, other
-    /// threads may need the spans that a few such blocks pin.
+    /// Gives back the blocks that the calling thread has at hand, and those that wait for any thread. For a thread that goes to
+    /// sleep: a few such blocks may pin spans, which others could use or the system have back.
+    ///
+    /// Nothing else has to be done for memory to follow what is alive: what the arena keeps beyond it is bounded at any time
+    /// (docs/arena-layout.md).
     pub fn flush(self) {
         self.0.flush();
     }

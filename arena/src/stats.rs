@@ -3,7 +3,7 @@
 use crate::sync::atomic::Ordering::Relaxed;
 #[cfg(not(loom))]
 use crate::{
-    alloc::class::{BLOCK, CLASSES},
+    alloc::class::BLOCK,
     layout::PAGE,
     map::Tables,
 };
@@ -55,8 +55,8 @@ impl Stats {
             ..Stats::default()
         };
         (stats.live_blocks, stats.live_bytes) = (stats.large_blocks, stats.large_bytes);
-        for class in 0..CLASSES {
-            let (block, of_class) = (BLOCK[class] as usize, &counters.classes[class]);
+        for (class, (&block, of_class)) in BLOCK.iter().zip(&counters.classes).enumerate() {
+            let block = block as usize;
             let (out, spans) = (of_class.out.load(Relaxed), of_class.spans.load(Relaxed));
             let at_hand = tables.magazines().iter().map(|it| u64::from(it.count(class))).sum::<u64>()
                 + u64::from(tables.shelves()[class].count());

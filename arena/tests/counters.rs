@@ -27,6 +27,11 @@ fn counters_tell_what_was_copied_and_what_lives() {
     writer.put_slice(&[1; 1000]).unwrap();
     assert_eq!(copied(&arena.stats()), [1000, 0, 100]);
     let written = writer.finish();
+    // In place nothing moves.
+    let mut writer = arena.writer(40_000).unwrap();
+    writer.put_slice(&vec![1; 1_000_000]).unwrap();
+    drop(writer);
+    assert_eq!(copied(&arena.stats()), [1000, 0, 100]);
 
     // Other threads count too.
     std::thread::spawn(|| count_copied_out(30)).join().unwrap();

@@ -1,8 +1,8 @@
-//! What a block costs, beside what the system allocator and `Arc` take for the same.
+//! What a block costs, beside what mimalloc, jemalloc, the system allocator and `Arc` take for the same.
 //!
 //! Questions: is alloc and free of a message well below the cost of sending it (aim: 60 ns together, uncontended)? Does an
 //! owner cost no more than `Arc`'s? Does a block that one thread makes and another drops stay as cheap? Guards against
-//! regressions; claims are in `report/`.
+//! regressions; the program `blocks` compares, in interleaved rounds.
 
 use std::{
     collections::VecDeque,
@@ -14,6 +14,7 @@ use std::{
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use skein_arena::{Arena, Block, Options};
+use skein_benches::allocators::{Allocator, Jemalloc, Mimalloc};
 
 fn arena() -> Arena {
     Arena::private(&Options::default()).expect("benches have the range to themselves")
@@ -33,11 +34,19 @@ fn malloc(size: usize) -> Box<[u8]> {
 /// One block at a time, as in ping-pong.
 fn alloc_free(c: &mut Criterion) {
     let arena = arena();
-    for size in [64, 1000, 16_000, 64 << 10, 1 << 20] {
+    fn once(allocator: impl Allocator, size: usize) {
+        let at = black_box(allocator.alloc(size));
+        // SAFETY: it was allocated a moment ago.
+        unsafe { allocator.free(at) };
+    }
+
+    for size in [64, 256, 1024, 4096, 16_000, 64 << 10, 1 << 20] {
         let mut group = c.benchmark_group(format!("block/alloc_free/{size}"));
         group.throughput(Throughput::Elements(1));
         group.bench_function("skein", |b| b.iter(|| drop(black_box(arena.alloc(black_box(size)).unwrap()))));
         group.bench_function("malloc", |b| b.iter(|| drop(black_box(malloc(black_box(size))))));
+        group.bench_function("mimalloc", |b| b.iter(|| once(Mimalloc, black_box(size))));
+        group.bench_function("jemalloc", |b| b.iter(|| once(Jemalloc, black_box(size))));
     }
 }
 

@@ -106,7 +106,7 @@ pub(crate) fn blocks_per_span(class: usize) -> u32 {
 /// Which block of its span the byte at `offset` of a span lies in.
 #[inline]
 pub(crate) fn index_in_span(class: usize, offset: usize) -> u32 {
-    (offset as u64 * RECIPROCAL[class] >> 40) as u32
+    ((offset as u64 * RECIPROCAL[class]) >> 40) as u32
 }
 
 #[cfg(test)]

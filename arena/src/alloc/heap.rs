@@ -157,12 +157,12 @@ impl Heap {
     #[inline]
     pub(super) fn block_at(&self, offset: usize) -> Option<NonNull<Header>> {
         let page = offset / PAGE;
-        if offset % align_of::<Header>() != 0 || page >= self.tables.committed() {
+        if !offset.is_multiple_of(align_of::<Header>()) || page >= self.tables.committed() {
             return None;
         }
         let starts = match self.tables.entry(page) {
             Entry::Nothing => false,
-            Entry::Large(_) => offset % PAGE == 0,
+            Entry::Large(_) => offset.is_multiple_of(PAGE),
             Entry::Span(number) => {
                 let span = self.tables.span(number);
                 // Acquire pairs with the Release in `carve`: the headers of so many blocks are there.

@@ -2,21 +2,24 @@
 //!
 //! ```text
 //! a thread's magazines       blocks of one class at hand, no lock
-//!   ↕ half a magazine        under the lock of the class
-//! spans of a class           64 to 256 KiB cut into equal blocks
+//!   ↕ half a magazine
+//! shelves of a class         a few halves between threads, under the lock of the shelf
+//!   ↕ half a magazine        when the shelf is empty or full; under the lock of the class
+//! spans of a class           64 to 256 KiB cut into equal blocks, a bit for each that is free
 //!   ↕ a span                 under the lock of the pages
-//! free pages of the heap     best fit; also serve large blocks directly
-//!   ↕                        madvise, mprotect
+//! free pages of the heap     runs that were freed a moment ago, then best fit; also serve large blocks
+//!   ↕                        mprotect; madvise, outside of the locks
 //! the system
 //! ```
 //!
 //! # Invariants
-//! * **A1** A block without owners is in exactly one place: a magazine, the free list of its span, or the part of the span that
-//!   has not been carved. Who takes it out owns it.
+//! * **A1** A block without owners is in exactly one place: a magazine, a shelf, the free bits of its span, or the part of the span
+//!   that has not been carved. Who takes it out owns it.
 //! * **A2** The page table names a span or a large block exactly as long as its pages are not free.
-//! * **A3** Locks are taken in the order threads, class, pages; never two classes; and no foreign code runs under one.
+//! * **A3** Locks are taken in the order threads, class, purging, pages; never two classes; a shelf's with no other inside; and no
+//!   foreign code runs under one.
 //! * **A4** A block's generation differs from all that its address had before (modulo 2³² lives): pages that become free
-//!   leave the highest generation of their blocks in `Heap::newest`, and headers begin where it stands.
+//!   leave the highest generation of their blocks in `Counters::newest`, and headers begin where it stands.
 //!
 //! # Under loom
 //! There is no mapping. `model` puts the heap over made-up ones, for the models of the allocator itself; those of other protocols

@@ -82,7 +82,7 @@ impl Bench {
         let block = self.skein.0.alloc(100).expect("there is no limit");
         let large = self.skein.0.alloc(100_000).expect("there is no limit");
         let foreign = Box::new(0_u8);
-        let find = |at: *const u8| timed(move || drop(black_box(Arena::find(black_box(at)))));
+        let find = |at: *const u8| timed(move || _ = black_box(Arena::find(black_box(at))));
         self.row("find", || {
             vec![
                 ("a block", find(block.as_ptr())),
