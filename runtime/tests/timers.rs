@@ -95,3 +95,18 @@ fn the_clock_begins_within_the_wall_clocks_second() {
     ear.timeout(-1).unwrap();
     assert_eq!(hear(&heard).ty, MessageType::RESPONSE);
 }
+
+#[test]
+fn a_crowd_that_is_due_at_once_comes_in_the_order_it_was_set() {
+    let world = World::new();
+    let (ear, heard) = world.ear();
+    // Far enough that all are set before the first is due; they expire in many batches.
+    let due = world.node.now() + 60;
+    let mut sessions = Vec::new();
+    for _ in 0..5_000 {
+        sessions.push(ear.timeout((due - world.node.now()) as i32).unwrap());
+    }
+    for session in sessions {
+        assert_eq!(hear(&heard).session, session);
+    }
+}
