@@ -2,11 +2,7 @@
 
 use crate::sync::atomic::Ordering::Relaxed;
 #[cfg(not(loom))]
-use crate::{
-    alloc::class::BLOCK,
-    layout::PAGE,
-    map::Tables,
-};
+use crate::{alloc::class::BLOCK, layout::PAGE, map::Tables};
 
 /// What an arena holds, and what has been copied into and out of payloads by this process.
 #[derive(Clone, Debug, Default)]

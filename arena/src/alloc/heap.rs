@@ -114,7 +114,7 @@ impl Heap {
         // SAFETY: the pages are committed and ours alone.
         let block = unsafe {
             let block = self.at(first * PAGE).cast::<Header>();
-            block.write(Header::free(Header::LARGE, self.newest()));
+            Header::place(block, Header::LARGE, self.newest());
             NonNull::new_unchecked(block)
         };
         self.tables.set(first, Entry::Large(pages as u32));

@@ -101,6 +101,12 @@ impl Pages {
         }
     }
 
+    /// Lets runs that wait whole join the others; whether there were any.
+    fn join_recent(&mut self) -> bool {
+        let Pages { recent, runs, .. } = self;
+        recent.clear(runs)
+    }
+
     /// Tells other processes.
     fn publish(&self, heap: &Heap) {
         let counters = heap.tables().counters();
@@ -150,6 +156,12 @@ impl Heap {
             if let Some(first) = found {
                 break first as usize;
             }
+            // What waits whole is free, but it is memory: with it and what is asked for, the limit holds as well.
+            let waiting = pages.recent.pages() as usize;
+            if waiting > 0 && pages.used + waiting + count > self.most(true) {
+                pages.join_recent();
+                continue;
+            }
             let committed = pages.data.committed();
             let left = pages.data.capacity() - committed;
             let need = count - (pages.runs.ending_at(committed as u32) as usize).min(count - 1);
@@ -161,8 +173,7 @@ impl Heap {
                 drop(lock(&self.purging));
                 pages = lock(&self.pages);
             } else {
-                let Pages { recent, runs, .. } = &mut *pages;
-                if !recent.clear(runs) {
+                if !pages.join_recent() {
                     return Err(self.full(size));
                 }
             }
@@ -215,10 +226,7 @@ impl Heap {
     /// Gives all free pages back to the system.
     pub(super) fn purge_all(&self) {
         let _purging = lock(&self.purging);
-        {
-            let Pages { recent, runs, .. } = &mut *lock(&self.pages);
-            recent.clear(runs);
-        }
+        lock(&self.pages).join_recent();
         self.purge_to(0);
     }
 

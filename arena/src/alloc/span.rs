@@ -340,7 +340,7 @@ fn carve(heap: &Heap, span: &Span, number: u32, wanted: usize, batch: &mut Batch
     while index < end && batch.has_room() {
         let at = span.first.load(Relaxed) as usize * PAGE + (index * class::BLOCK[batch.class]) as usize;
         // SAFETY: `at` lies inside of the span, whose pages are committed; nobody has seen this block yet (A1).
-        unsafe { heap.at(at).cast::<Header>().write(Header::free(batch.class as u16, birth)) };
+        unsafe { Header::place(heap.at(at).cast(), batch.class as u16, birth) };
         batch.add(Place { span: number, index }, 0);
         index += 1;
     }

@@ -175,6 +175,27 @@ impl Header {
         }
     }
 
+    /// Writes a header without owners to where a block begins. Somebody may be looking, who was told of a block here that is no
+    /// more: what others than owners read is written atomically.
+    ///
+    /// # Safety
+    /// The memory is mapped, is the caller's, and begins no block that has owners.
+    pub(crate) unsafe fn place(at: *mut Header, class: u16, generation: u32) {
+        #[cfg(loom)]
+        // SAFETY: passed on. Under loom an atomic has to be made before it is used, and nobody looks at stale addresses.
+        unsafe {
+            at.write(Header::free(class, generation));
+        }
+        #[cfg(not(loom))]
+        {
+            // SAFETY: passed on; any bytes are valid atomics.
+            let header = unsafe { &*at };
+            header.owners.store(0, Relaxed);
+            header.generation.store(generation, Relaxed);
+            header.set_shape(Shape { size: 0, class, kind: Kind::Empty as u16 });
+        }
+    }
+
     /// Begins a life: one owner, a clean envelope. The caller took the block from where free blocks are kept.
     #[inline]
     pub(crate) fn begin(&self, size: u32, class: u16, kind: Kind) {

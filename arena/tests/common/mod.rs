@@ -68,7 +68,12 @@ impl Child {
     }
 
     /// Starts by a command that ends in that of the test binary.
-    pub(crate) fn start_by(mut command: Command, role: &str, path: &Path, variables: &[(&str, &str)]) -> Child {
+    pub(crate) fn start_by(
+        mut command: Command,
+        role: &str,
+        path: &Path,
+        variables: &[(&str, &str)],
+    ) -> Child {
         let mut process = command
             .args(["--exact", "--ignored", "--nocapture", "child"])
             .env(ROLE, role)

@@ -192,7 +192,7 @@ unsafe impl Send for Sendable {}
 impl Workload for Elsewhere {
     fn with<A: Allocator>(self, allocator: A) -> Round<'static> {
         const BATCH: usize = 250;
-        const BATCHES: usize = 80;
+        const BATCHES: usize = 400;
         let size = self.size + if self.messages { A::BESIDE } else { 0 };
         const UNDER_WAY: usize = 3;
         let (sender, batches) = mpsc::sync_channel::<Vec<Sendable>>(UNDER_WAY);
