@@ -74,6 +74,7 @@ pub(crate) unsafe fn shrink(header: NonNull<Header>, size: usize) {
 ///
 /// # Safety
 /// The caller is an owner of a block of an arena.
+#[inline]
 pub(crate) unsafe fn room(header: NonNull<Header>) -> usize {
     // SAFETY: passed on.
     (unsafe { footprint(header) } - Header::SIZE - 1).min(crate::MAX_PAYLOAD)
@@ -83,6 +84,7 @@ pub(crate) unsafe fn room(header: NonNull<Header>) -> usize {
 ///
 /// # Safety
 /// As for [`room`].
+#[inline]
 pub(crate) unsafe fn footprint(header: NonNull<Header>) -> usize {
     // SAFETY: the caller is an owner.
     let class = usize::from(unsafe { header.as_ref() }.class());

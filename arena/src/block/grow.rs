@@ -16,6 +16,7 @@ use crate::{Error, alloc, stats};
 
 impl Block {
     /// Bytes that the body can have without moving, as far as its memory goes now.
+    #[inline]
     pub fn capacity(&self) -> usize {
         match self.kind() {
             // SAFETY: we are an owner.
@@ -80,7 +81,8 @@ impl Block {
 
     /// # Safety
     /// The body is bytes of the arena, with room for `len` and a NUL.
-    unsafe fn set_len(&mut self, len: usize) {
+    #[inline]
+    pub(super) unsafe fn set_len(&mut self, len: usize) {
         // SAFETY: a `Block` is a sole owner, and the caller promises the rest.
         unsafe {
             self.header_ptr().as_ref().set_size(len as u32);
