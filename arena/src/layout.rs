@@ -269,7 +269,8 @@ pub(crate) struct Shelf {
 #[repr(C)]
 pub(crate) struct Magazine {
     pub(crate) len: AtomicU32,
-    kept: u32,
+    /// How many blocks were taken from the spans last time; zero after a flush.
+    pub(crate) taken: AtomicU32,
     pub(crate) blocks: [AtomicPtr<Header>; MOST_AT_HAND],
 }
 
@@ -338,13 +339,13 @@ impl Magazine {
     #[cfg(not(loom))]
     const fn new() -> Magazine {
         let blocks = [const { AtomicPtr::new(std::ptr::null_mut()) }; MOST_AT_HAND];
-        Magazine { len: AtomicU32::new(0), kept: 0, blocks }
+        Magazine { len: AtomicU32::new(0), taken: AtomicU32::new(0), blocks }
     }
 
     #[cfg(loom)]
     fn new() -> Magazine {
         let blocks = std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut()));
-        Magazine { len: AtomicU32::new(0), kept: 0, blocks }
+        Magazine { len: AtomicU32::new(0), taken: AtomicU32::new(0), blocks }
     }
 }
 

@@ -28,6 +28,9 @@ use crate::{
 /// About the most bytes of one class that a thread keeps.
 const MOST_BYTES: u32 = 64 << 10;
 
+/// How many blocks a thread takes from the spans first; then twice as many, and so on, until it is half a magazine.
+const LEAST: usize = 4;
+
 /// How many blocks of each class a thread keeps.
 const DEPTH: [u8; CLASSES] = {
     let mut depth = [0; CLASSES];
@@ -105,8 +108,11 @@ impl Magazines {
         let got = match heap.unshelve(class, &magazine.blocks) {
             Some(got) => got,
             None => {
+                // Few at first: a thread that wakes for a message or two gives back what it took.
+                let wanted = (magazine.taken.load(Relaxed) as usize * 2).clamp(LEAST, half(class).max(LEAST));
                 let mut batch = Batch::new(class);
-                heap.class(class).take(heap, half(class), &mut batch, reserve, size)?;
+                heap.class(class).take(heap, wanted.min(half(class)), &mut batch, reserve, size)?;
+                magazine.taken.store(wanted as u32, Relaxed);
                 batch.write_to(heap, &magazine.blocks)
             }
         };
@@ -140,6 +146,7 @@ impl Magazines {
             // SAFETY: the blocks are of this heap and class (M2), and not in use here any more.
             let give = |blocks: &[AtomicPtr<Header>]| unsafe { give(heap, class, blocks) };
             while self.take_oldest(class, MOST_IN_BATCH, give) {}
+            self.by_class[class].taken.store(0, Relaxed);
             if last == Some(class) {
                 self.last_class.store(0, Relaxed);
                 give(std::slice::from_ref(&self.last));
