@@ -15,7 +15,7 @@ use crate::{Error, block::Header, layout::PAGE, range};
 
 /// The heap that a block of ours belongs to.
 #[inline]
-fn heap_of(header: NonNull<Header>) -> &'static Heap {
+pub(super) fn heap_of(header: NonNull<Header>) -> &'static Heap {
     let index = range::heap_of(header.as_ptr().cast()).expect("a block lies in the range");
     Heap::of(index).expect("a block lies in an open heap")
 }
@@ -27,19 +27,16 @@ fn heap_of(header: NonNull<Header>) -> &'static Heap {
 #[inline]
 pub(crate) unsafe fn free(header: NonNull<Header>, class: u16) {
     let class = usize::from(class);
-    if class >= CLASSES {
-        // SAFETY: passed on.
-        return unsafe { free_large(header) };
-    }
-    if cfg!(debug_assertions) {
-        // SAFETY: the block is ours, and as long as its class says.
-        unsafe { header.add(1).cast::<u8>().write_bytes(0xdf, BLOCK[class] as usize - Header::SIZE) };
-    }
-    let number = header.addr().get() >> range::HEAP_BITS;
     // SAFETY: the block is of this class and heap, and nowhere else.
     unsafe {
-        if !thread::put(number, class, header) {
-            thread::spill(heap_of(header), class, header);
+        if class >= CLASSES {
+            return free_large(header);
+        }
+        if cfg!(debug_assertions) {
+            header.add(1).cast::<u8>().write_bytes(0xdf, BLOCK[class] as usize - Header::SIZE);
+        }
+        if !thread::put(header.addr().get() >> range::HEAP_BITS, class, header) {
+            thread::spill(header, class);
         }
     }
 }

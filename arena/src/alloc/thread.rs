@@ -5,7 +5,7 @@
 
 use std::{cell::Cell, ptr::NonNull};
 
-use super::{heap::Heap, magazine, span::Batch};
+use super::{address::heap_of, heap::Heap, magazine, span::Batch};
 use crate::{
     Error,
     block::Header,
@@ -71,7 +71,8 @@ pub(super) fn refill(
 /// # Safety
 /// As for [`put`].
 #[cold]
-pub(super) unsafe fn spill(heap: &'static Heap, class: usize, block: NonNull<Header>) {
+pub(super) unsafe fn spill(block: NonNull<Header>, class: usize) {
+    let heap = heap_of(block);
     // SAFETY: passed on.
     unsafe {
         match mine(heap) {

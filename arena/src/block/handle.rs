@@ -111,7 +111,6 @@ unsafe fn bytes<'a>(header: NonNull<Header>) -> &'a [u8] {
 ///
 /// # Safety
 /// The caller is the sole owner or the one who left last, and gives the block an other body or frees it.
-#[inline(never)]
 unsafe fn drop_body(header: NonNull<Header>) {
     // SAFETY: nobody but the caller knows the block.
     match unsafe { header.as_ref() }.kind() {
@@ -163,10 +162,21 @@ unsafe fn free(header: NonNull<Header>) {
     // SAFETY: passed on.
     unsafe {
         let (plain, class) = header.as_ref().is_plain_and_class();
-        if !plain {
-            drop_body(header);
-        }
-        alloc::free(header, class);
+        // Nothing is left to do after either call, so the common way through here saves no registers.
+        if plain { alloc::free(header, class) } else { free_with_body(header) }
+    }
+}
+
+/// As [`free`], for a body that stands for something.
+///
+/// # Safety
+/// As there.
+#[cold]
+unsafe fn free_with_body(header: NonNull<Header>) {
+    // SAFETY: passed on.
+    unsafe {
+        drop_body(header);
+        alloc::free(header, header.as_ref().class());
     }
 }
 

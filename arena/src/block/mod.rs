@@ -196,7 +196,7 @@ impl Header {
         }
     }
 
-    /// Begins a life: one owner, a clean envelope. The caller took the block from where free blocks are kept.
+    /// Begins a life: one owner, a clean envelope; the link is whatever it was. The caller took the block from where free blocks are kept.
     #[inline]
     pub(crate) fn begin(&self, size: u32, class: u16, kind: Kind) {
         debug_assert_eq!(self.owners(), 0, "a block was handed out that has owners (H2)");
@@ -208,7 +208,6 @@ impl Header {
             // SAFETY: the block is not reachable yet (H3).
             unsafe { *it = Address { source: 0, session: 0 } }
         });
-        self.link.store(std::ptr::null_mut(), Relaxed);
     }
 
     /// Counts one more owner. The caller is one (H4).

@@ -118,16 +118,19 @@ fn per_operation(time: Duration, operations: usize) -> f64 {
     time.as_nanos() as f64 / operations as f64
 }
 
-/// As in ping-pong.
+/// As in ping-pong: allocated, written to, freed.
 #[derive(Clone, Copy)]
 struct OneAtATime(usize);
 
 impl Workload for OneAtATime {
     fn with<A: Allocator>(self, allocator: A) -> Round<'static> {
         timed(move || {
-            let at = black_box(allocator.alloc(black_box(self.0)));
-            // SAFETY: it was allocated a moment ago.
-            unsafe { allocator.free(at) };
+            let at = allocator.alloc(black_box(self.0));
+            // SAFETY: it was allocated a moment ago, with at least so many bytes.
+            unsafe {
+                at.cast::<u64>().write_volatile(7);
+                allocator.free(at);
+            }
         })
     }
 }
