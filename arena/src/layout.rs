@@ -11,7 +11,7 @@ use std::mem::offset_of;
 use crate::{
     alloc::class,
     block::Header,
-    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*},
 };
 
 /// The unit in which a heap hands out memory.
@@ -88,7 +88,7 @@ pub(crate) struct Counters {
     pub(crate) magazine_entries: AtomicU64,
     /// Highest generation of a block whose pages were freed, in the low half.
     pub(crate) newest: AtomicU64,
-    /// A bit for each class whose [`Shelf`] is not empty.
+    /// A bit for each class whose [`Shelf`] may not be empty.
     pub(crate) shelved: AtomicU64,
     pub(crate) classes: [ClassCounters; MOST_CLASSES],
 }
@@ -255,14 +255,20 @@ pub(crate) const MOST_AT_HAND: usize = if cfg!(loom) { 2 } else { 128 };
 /// How many half magazines of a class wait for a thread to take them.
 pub(crate) const SHELF_HALVES: usize = if cfg!(loom) { 1 } else { 4 };
 
-/// Free blocks of one class that no thread has: some half magazines, one after the other. What lies beyond `halves` and `lens`
-/// means nothing.
-#[repr(C, align(64))]
+/// Free blocks of one class that no thread has, on their way from one to another.
+#[repr(C)]
 pub(crate) struct Shelf {
-    pub(crate) halves: AtomicU32,
-    pub(crate) lens: [AtomicU32; SHELF_HALVES],
-    kept: [u32; 11],
-    pub(crate) blocks: [[AtomicPtr<Header>; MOST_AT_HAND / 2]; SHELF_HALVES],
+    pub(crate) halves: [Half; SHELF_HALVES],
+}
+
+/// Half a magazine on a shelf.
+#[repr(C, align(64))]
+pub(crate) struct Half {
+    /// One of the states below. Who made it [`Half::WRITING`] or [`Half::READING`] has the rest to itself.
+    pub(crate) state: AtomicU32,
+    pub(crate) len: AtomicU32,
+    kept: [u32; 14],
+    pub(crate) blocks: [AtomicPtr<Header>; MOST_AT_HAND / 2],
 }
 
 /// One thread's free blocks of one class: a stack. What lies beyond `len` means nothing.
@@ -315,23 +321,36 @@ impl Span {
     }
 }
 
-#[cfg(loom)]
-impl Shelf {
-    pub(crate) fn new() -> Shelf {
-        Shelf {
-            halves: AtomicU32::new(0),
-            lens: std::array::from_fn(|_| AtomicU32::new(0)),
-            kept: [0; 11],
-            blocks: std::array::from_fn(|_| std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut()))),
-        }
-    }
+impl Half {
+    pub(crate) const EMPTY: u32 = 0;
+    pub(crate) const WRITING: u32 = 1;
+    pub(crate) const FULL: u32 = 2;
+    pub(crate) const READING: u32 = 3;
 }
 
 impl Shelf {
-    /// How many blocks there are: a snapshot.
-    pub(crate) fn count(&self) -> u32 {
-        let halves = self.halves.load(Relaxed) as usize;
-        self.lens.iter().take(halves).map(|it| it.load(Relaxed)).sum()
+    #[cfg(loom)]
+    pub(crate) fn new() -> Shelf {
+        Shelf {
+            halves: std::array::from_fn(|_| Half {
+                state: AtomicU32::new(Half::EMPTY),
+                len: AtomicU32::new(0),
+                kept: [0; 14],
+                blocks: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
+            }),
+        }
+    }
+
+    /// What waits: a snapshot, and exact when nobody allocates or frees, or the process is dead.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &[AtomicPtr<Header>]> {
+        // Acquire pairs with the Release that says a half is full.
+        let full = self.halves.iter().filter(|it| it.state.load(Acquire) == Half::FULL);
+        full.map(|it| &it.blocks[..(it.len.load(Relaxed) as usize).min(it.blocks.len())])
+    }
+
+    /// How many blocks wait.
+    pub(crate) fn count(&self) -> u64 {
+        self.waiting().map(|it| it.len() as u64).sum()
     }
 }
 
@@ -384,7 +403,7 @@ impl Magazines {
 #[cfg(not(loom))]
 const _: () = {
     assert!(size_of::<Span>() == 320 && offset_of!(Span, birth) == 24 && offset_of!(Span, free) == 64);
-    assert!(size_of::<Shelf>() == 64 + 8 * SHELF_HALVES * MOST_AT_HAND / 2);
+    assert!(size_of::<Shelf>() == SHELF_HALVES * (64 + 8 * MOST_AT_HAND / 2));
     assert!(size_of::<Magazine>() == 1032 && offset_of!(Magazines, by_class) == 24);
 };
 

@@ -55,7 +55,7 @@ impl Stats {
             let block = block as usize;
             let (out, spans) = (of_class.out.load(Relaxed), of_class.spans.load(Relaxed));
             let at_hand = tables.magazines().iter().map(|it| u64::from(it.count(class))).sum::<u64>()
-                + u64::from(tables.shelves()[class].count());
+                + tables.shelves()[class].count();
             let live = out.saturating_sub(at_hand);
             if spans > 0 {
                 stats.classes.push(ClassStats { block, live, at_hand, spans });

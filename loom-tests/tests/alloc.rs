@@ -1,11 +1,14 @@
 //! The allocator: a block is in one place at a time, and who gets it has seen all that was done to it before.
 //!
 //! The code is the arena's, over sixteen made-up pages (`ModelHeap`): spans, magazines, shelves, page lists and their locks.
-//! What protects a block on its way is a lock or a thread's being alone, so most of what can be broken is where something
+//! What protects a block on its way is mostly a lock or a thread's being alone, so much of what can be broken is where something
 //! happens, and not an ordering.
 //!
 //! Broken by hand, one at a time, and caught:
-//! * `Heap::shelve`, `Heap::unshelve`: without the lock of the shelf;
+//! * `Half::enter`: Acquire → Relaxed; a load and a store instead of the exchange;
+//! * `Half::leave`: Release → Relaxed;
+//! * `Heap::shelve`: the bit of the class set before the half is full, or with Relaxed; `Heap::clear_shelves`: the bits taken with
+//!   Relaxed;
 //! * `Magazines::spill`: blocks put on the shelf, and given to their span as well;
 //! * `Heap::give_back_magazines`: the entry given back before it is flushed;
 //! * `Heap::purge_to`: pages left in the lists while the system gets them;
@@ -112,6 +115,35 @@ fn half_a_magazine_changes_threads_over_the_shelf() {
         wait(&flag);
         let block = alloc(&heap, &hand, 5);
         free(&heap, &hand, block, 5);
+        other.join().unwrap();
+        drop(hand);
+        heap.trim();
+        assert_eq!(heap.used(), (0, 0));
+    });
+}
+
+#[test]
+fn what_waits_on_a_shelf_is_not_forgotten() {
+    loom::model(|| {
+        let heap = Arc::new(ModelHeap::new());
+        let hand = Hand::of(&heap);
+        let sent = [1, 2, 3, 4].map(|value| Sent(alloc(&heap, &hand, value)));
+        let flag = Arc::new(AtomicBool::new(false));
+        let other = thread::spawn({
+            let (heap, flag) = (Arc::clone(&heap), Arc::clone(&flag));
+            move || {
+                let hand = Hand::of(&heap);
+                for (Sent(block), value) in sent.into_iter().zip(1..) {
+                    if value == 4 {
+                        flag.store(true, Relaxed);
+                    }
+                    free(&heap, &hand, block, value);
+                }
+            }
+        });
+        wait(&flag);
+        // While the other puts a half there.
+        heap.trim();
         other.join().unwrap();
         drop(hand);
         heap.trim();

@@ -33,7 +33,6 @@ pub(crate) struct Heap {
     /// Held by whoever gives pages back to the system.
     pub(super) purging: Mutex<()>,
     classes: [Mutex<Class>; CLASSES],
-    pub(super) shelves: [Mutex<()>; CLASSES],
     /// Entries of the magazine table that were given back.
     free_slots: Mutex<Vec<u32>>,
 }
@@ -66,7 +65,6 @@ impl Heap {
             pages: Mutex::new(Pages::new(data)),
             purging: Mutex::new(()),
             classes: std::array::from_fn(|number| Mutex::new(Class::new(number))),
-            shelves: std::array::from_fn(|_| Mutex::new(())),
             free_slots: Mutex::new(Vec::new()),
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! a thread's magazines       blocks of one class at hand, no lock
 //!   ↕ half a magazine
-//! shelves of a class         a few halves between threads, under the lock of the shelf
+//! shelves of a class         a few halves between threads, no lock
 //!   ↕ half a magazine        when the shelf is empty or full; under the lock of the class
 //! spans of a class           64 to 256 KiB cut into equal blocks, a bit for each that is free
 //!   ↕ a span                 under the lock of the pages
@@ -16,8 +16,8 @@
 //! * **A1** A block without owners is in exactly one place: a magazine, a shelf, the free bits of its span, or the part of the span
 //!   that has not been carved. Who takes it out owns it.
 //! * **A2** The page table names a span or a large block exactly as long as its pages are not free.
-//! * **A3** Locks are taken in the order threads, class, purging, pages; never two classes; a shelf's with no other inside; and no
-//!   foreign code runs under one.
+//! * **A3** Locks are taken in the order threads, class, purging, pages; never two classes; and no foreign
+//!   code runs under one.
 //! * **A4** A block's generation differs from all that its address had before (modulo 2³² lives): pages that become free
 //!   leave the highest generation of their blocks in `Counters::newest`, and headers begin where it stands.
 //!

@@ -4,20 +4,42 @@
 //! halves for each class wait on a shelf between them, as they are: handing one over copies a list of pointers, and neither
 //! looks up spans nor touches blocks. When the shelf is full, blocks go back to their spans in batches; a thread that goes to
 //! sleep clears all shelves, so that nothing is pinned by what waits.
+//!
+//! There is no lock: the list lies in the other thread's cache, and to copy it under one would make both wait for that.
+//!
+//! ```text
+//! empty ──▶ writing ──▶ full ──▶ reading ──▶ empty
+//! ```
+//!
+//! # Invariants
+//! * **S1** Who moves a half from empty to writing, or from full to reading, has it to itself until it moves it on.
+//! * **S2** What a half holds when it is full are blocks of the shelf's class without owners, and they are in no other place (A1).
+//!
+//! # When a process dies
+//! A half that is being written or read is lost: its blocks are free, and in no list that means anything.
 
 use std::ptr::null_mut;
 
-use super::{
-    class::CLASSES,
-    heap::{Heap, lock},
-    magazine,
-    span::MOST_IN_BATCH,
-};
+use super::{class::CLASSES, heap::Heap, magazine, span::MOST_IN_BATCH};
 use crate::{
     block::Header,
-    layout::SHELF_HALVES,
+    layout::Half,
     sync::atomic::{AtomicPtr, Ordering::*},
 };
+
+impl Half {
+    /// Makes a half the caller's, if it is in this state.
+    fn enter(&self, from: u32, to: u32) -> bool {
+        // Acquire pairs with the Release in `leave`: what the one before did with it has happened.
+        self.state.load(Relaxed) == from && self.state.compare_exchange(from, to, Acquire, Relaxed).is_ok()
+    }
+
+    /// Gives it to whoever comes next.
+    fn leave(&self, to: u32) {
+        // Release pairs with the Acquire in `enter`.
+        self.state.store(to, Release);
+    }
+}
 
 impl Heap {
     /// Puts blocks on the shelf of their class; whether there was room.
@@ -26,51 +48,43 @@ impl Heap {
     /// They are blocks of this class and heap, without owners, and in no other place (A1).
     pub(super) unsafe fn shelve(&self, class: usize, blocks: &[AtomicPtr<Header>]) -> bool {
         let shelf = &self.tables().shelves()[class];
-        let _guard = lock(&self.shelves[class]);
-        let halves = shelf.halves.load(Relaxed) as usize;
-        if halves == SHELF_HALVES {
+        let Some(half) = shelf.halves.iter().find(|it| it.enter(Half::EMPTY, Half::WRITING)) else {
             return false;
-        }
-        for (slot, block) in shelf.blocks[halves].iter().zip(blocks) {
+        };
+        for (slot, block) in half.blocks.iter().zip(blocks) {
             slot.store(block.load(Relaxed), Relaxed);
         }
-        shelf.lens[halves].store(blocks.len() as u32, Relaxed);
-        shelf.halves.store(halves as u32 + 1, Relaxed);
-        if halves == 0 {
-            self.tables().counters().shelved.fetch_or(1 << class, Relaxed);
-        }
+        half.len.store(blocks.len() as u32, Relaxed);
+        half.leave(Half::FULL);
+        // Release pairs with the Acquire in `clear_shelves`: who takes the bit finds the half full.
+        self.tables().counters().shelved.fetch_or(1 << class, Release);
         true
     }
 
     /// Takes a half magazine off the shelf, if there is one, and writes it to the front of `blocks`; how many they are.
     pub(super) fn unshelve(&self, class: usize, blocks: &[AtomicPtr<Header>]) -> Option<usize> {
         let shelf = &self.tables().shelves()[class];
-        if shelf.halves.load(Relaxed) == 0 {
-            return None;
-        }
-        let _guard = lock(&self.shelves[class]);
-        let halves = shelf.halves.load(Relaxed).checked_sub(1)?;
-        // Off the shelf before they are anywhere else: blocks that are lost when the process dies now are in no two places.
-        shelf.halves.store(halves, Relaxed);
-        if halves == 0 {
-            self.tables().counters().shelved.fetch_and(!(1 << class), Relaxed);
-        }
-        let len = shelf.lens[halves as usize].load(Relaxed) as usize;
-        for (block, slot) in blocks[..len].iter().zip(&shelf.blocks[halves as usize]) {
+        let half = shelf.halves.iter().find(|it| it.enter(Half::FULL, Half::READING))?;
+        let len = half.len.load(Relaxed) as usize;
+        for (block, slot) in blocks[..len].iter().zip(&half.blocks) {
             block.store(slot.load(Relaxed), Relaxed);
         }
+        half.leave(Half::EMPTY);
         Some(len)
     }
 
     /// Gives all that is on shelves back to the spans.
     pub(super) fn clear_shelves(&self) {
-        if self.tables().counters().shelved.load(Relaxed) == 0 {
+        let shelved = &self.tables().counters().shelved;
+        if shelved.load(Relaxed) == 0 {
             return;
         }
+        // Acquire pairs with the Release in `shelve`.
+        let may_be = shelved.swap(0, Acquire);
         let blocks: [_; MOST_IN_BATCH] = std::array::from_fn(|_| AtomicPtr::new(null_mut()));
-        for class in 0..CLASSES {
+        for class in (0..CLASSES).filter(|class| may_be >> class & 1 != 0) {
             while let Some(len) = self.unshelve(class, &blocks) {
-                // SAFETY: they were put there as blocks of this class and heap, and are in no other place now.
+                // SAFETY: they are blocks of this class and heap, and in no other place now (S2).
                 unsafe { magazine::give(self, class, &blocks[..len]) };
             }
         }

@@ -15,7 +15,7 @@ use skein_arena::{Arena, epoch};
 use skein_benches::{
     allocators::{Allocator, Jemalloc, Mimalloc, Skein},
     random::Random,
-    rounds::{Round, compare, thread_time},
+    rounds::{Round, compare, stay_on, thread_time},
 };
 
 fn main() {
@@ -201,6 +201,7 @@ impl Workload for Elsewhere {
         let (sender, batches) = mpsc::sync_channel::<Vec<Sendable>>(UNDER_WAY);
         let (back, empty) = mpsc::channel();
         thread::spawn(move || {
+            stay_on(1);
             for mut batch in batches {
                 let start = thread_time();
                 let mut sum = 0_u64;
@@ -217,6 +218,7 @@ impl Workload for Elsewhere {
         });
         let mut spare: Vec<Vec<Sendable>> = (0..UNDER_WAY).map(|_| Vec::with_capacity(BATCH)).collect();
         Box::new(move || {
+            stay_on(0);
             let mut time = Duration::ZERO;
             for _ in 0..BATCHES {
                 let mut batch = spare.pop().unwrap_or_else(|| {
