@@ -228,12 +228,15 @@ fn growing_freeing_and_giving_back_at_the_same_time_do_no_harm() {
                 }
                 sender.send((block, byte)).unwrap();
             }
+            // A scope does not wait for what a thread does at its very end.
+            arena.flush();
         });
         let freeing = scope.spawn(|| {
             together.wait();
             for (block, byte) in blocks {
                 assert!(block.iter().all(|&it| it == byte), "bytes of a block were written over");
             }
+            arena.flush();
         });
         let together = &together;
         scope.spawn(move || {

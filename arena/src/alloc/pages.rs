@@ -4,8 +4,8 @@
 //! the system is given back while they are in no list at all. Whoever finds no room meanwhile waits for them.
 //!
 //! # What is kept
-//! Pages keep their memory when they are freed, since most are used again soon: up to 16 MiB in [`Recent`], whole, and up to
-//! [`MOST_DIRTY`] in [`Runs`], joined. What is more goes back at once, by the thread that freed it. So nobody needs to come
+//! Pages keep their memory when they are freed, since most are used again soon: up to [`MOST_WHOLE`] in [`Recent`], whole, and up
+//! to [`MOST_DIRTY`] in [`Runs`], joined; fewer if little is used. What is more goes back at once, by the thread that freed it. So nobody needs to come
 //! round later: memory follows what is alive at a bounded distance, also when all threads have gone to sleep.
 
 use super::{
@@ -19,8 +19,13 @@ use crate::{Error, sync::atomic::Ordering::*};
 /// The heap grows by an eighth, but at least and at most by this many pages.
 const LEAST_STEP: usize = if cfg!(loom) { 4 } else { 256 };
 const MOST_STEP: usize = 4096;
-/// Joined free pages that the system does not get back at once: they are likely to be used again.
+/// Joined free pages that the system does not get back at once, since they are likely to be used again: a thirty-second of what
+/// is used, but at least 2 MiB and at most 8 MiB.
+const LEAST_DIRTY: u32 = if cfg!(loom) { 2 } else { 512 };
 const MOST_DIRTY: u32 = if cfg!(loom) { 2 } else { 2048 };
+/// Pages that wait whole: a sixteenth of what is used, but at least 8 MiB and at most 16 MiB.
+const LEAST_WHOLE: u32 = 2048;
+const MOST_WHOLE: u32 = 4096;
 /// How many runs go back to the system at a time.
 const AT_ONCE: usize = 32;
 
@@ -73,18 +78,21 @@ impl Pages {
 
     /// Adds pages that nobody has any more. Those that may be wanted again just so are kept apart.
     pub(super) fn give(&mut self, heap: &Heap, first: usize, count: usize, whole: bool) {
+        self.used -= count;
+        let most = (self.used as u32 / 16).clamp(LEAST_WHOLE, MOST_WHOLE);
         if whole {
             self.recent.give(first as u32, count as u32, &mut self.runs);
         } else {
             self.runs.give(first as u32, count as u32);
         }
-        self.used -= count;
+        self.recent.shrink_to(most, &mut self.runs);
         self.publish(heap);
     }
 
-    /// Whether more free pages have memory than are worth keeping.
-    pub(super) fn has_too_much(&self) -> bool {
-        self.runs.dirty() > MOST_DIRTY
+    /// How many of the joined pages that have memory are worth keeping, if there are more.
+    pub(super) fn too_much(&self) -> Option<u32> {
+        let most = (self.used as u32 / 32).clamp(LEAST_DIRTY, MOST_DIRTY);
+        (self.runs.dirty() > most).then_some(most / 2)
     }
 
     /// Takes pages out of the lists: such as have their memory, if they are of the right length.
@@ -208,10 +216,10 @@ impl Heap {
     pub(super) unsafe fn give_pages(&self, first: usize, count: usize, whole: bool) {
         let mut pages = lock(&self.pages);
         pages.give(self, first, count, whole);
-        let too_much = pages.has_too_much();
+        let too_much = pages.too_much();
         drop(pages);
-        if too_much {
-            self.purge(MOST_DIRTY / 2);
+        if let Some(keep) = too_much {
+            self.purge(keep);
         }
     }
 

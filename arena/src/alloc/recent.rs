@@ -2,17 +2,15 @@
 //!
 //! A program that passes messages of 64 KiB or 1 MiB frees runs of the same lengths that it takes. They wait here, newest last,
 //! with their memory and in one piece: taking one of just the right length is a look along a short list, and touches no tree,
-//! no page that is not there yet, and not the system. What waits is bounded in bytes and in number; the oldest leave for
-//! [`Runs`].
+//! no page that is not there yet, and not the system. What waits is bounded in bytes ([`Recent::shrink_to`]) and in number;
+//! the oldest leave for [`Runs`].
 
 use super::large::Runs;
 
 /// The most runs that wait.
 const MOST: usize = if cfg!(loom) { 2 } else { 64 };
-/// The most pages that wait: 16 MiB.
-pub(super) const MOST_PAGES: u32 = 4096;
 /// Longer runs do not wait: 4 MiB.
-const LONGEST: u32 = MOST_PAGES / 4;
+const LONGEST: u32 = 1024;
 
 /// A list of runs, the oldest first.
 #[derive(Debug)]
@@ -52,12 +50,19 @@ impl Recent {
         if len > LONGEST {
             return runs.give(start, len);
         }
-        while self.len == MOST || self.pages + len > MOST_PAGES {
+        if self.len == MOST {
             self.let_go(0, runs);
         }
         self.runs[self.len] = (start, len);
         self.len += 1;
         self.pages += len;
+    }
+
+    /// Lets the oldest go until at most `pages` wait.
+    pub(super) fn shrink_to(&mut self, pages: u32, runs: &mut Runs) {
+        while self.pages > pages {
+            self.let_go(0, runs);
+        }
     }
 
     /// Lets the run go that begins with page `start`, if it waits here.
@@ -116,9 +121,9 @@ mod tests {
         let (mut recent, mut runs) = (Recent::new(), Runs::default());
         for number in 0..9 {
             recent.give(number * 2000, LONGEST, &mut runs);
-            assert!(recent.pages() <= MOST_PAGES);
+            recent.shrink_to(4 * LONGEST + 7, &mut runs);
         }
-        assert_eq!((recent.pages(), runs.dirty()), (MOST_PAGES, 5 * LONGEST));
+        assert_eq!((recent.pages(), runs.dirty()), (4 * LONGEST, 5 * LONGEST));
         recent.give_up(16_000, &mut runs);
         assert_eq!(recent.pages(), 3 * LONGEST);
         assert_eq!((recent.open(LONGEST + 1, &mut runs), recent.open(9, &mut runs)), (None, Some(14_000)));

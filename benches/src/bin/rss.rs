@@ -1,7 +1,7 @@
 //! How much memory a program holds for the bytes it has alive: blocks beside mimalloc and jemalloc, each in a process of its own.
 //!
 //! Live bytes are what was asked for; for blocks, with their headers. Rounding, NULs, tables and free pages are what is over.
-//! `cargo run --release -p skein-benches --bin rss`
+//! `cargo run --release -p skein-benches --bin rss [blocks]`
 //!
 //! | column | when |
 //! |---|---|
@@ -18,14 +18,16 @@ use skein_benches::{
     random::Random,
 };
 
-/// Blocks that are alive at a time.
+/// Blocks that are alive at a time, unless the command line says otherwise.
 const BLOCKS: usize = 200_000;
 /// Messages in the queue.
 const MESSAGES: usize = 1_000_000;
 const MIB: f64 = (1 << 20) as f64;
 
 fn main() {
-    match env::args().nth(1).as_deref() {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let blocks = args.first().map_or(BLOCKS, |it| it.parse().expect("a number of blocks"));
+    match args.get(1).map(String::as_str) {
         None => {
             println!(
                 "{:<10}{:>10}{:>10}{:>10}{:>10}{:>12}{:>12}",
@@ -33,16 +35,17 @@ fn main() {
             );
             for name in [Skein::NAME, Mimalloc::NAME, Jemalloc::NAME] {
                 let this = env::current_exe().expect("a running program has a file");
-                let status = Command::new(this).arg(name).status().expect("it can be run again");
+                let status = Command::new(this).arg(blocks.to_string()).arg(name).status();
+                let status = status.expect("it can be run again");
                 assert!(status.success(), "{name}: {status}");
             }
         }
         Some(Skein::NAME) => {
             let skein = Skein::new();
-            run(skein, skein_arena::Header::SIZE, || skein.0.flush());
+            run(skein, blocks, skein_arena::Header::SIZE, || skein.0.flush());
         }
-        Some(Mimalloc::NAME) => run(Mimalloc, 0, || {}),
-        Some(Jemalloc::NAME) => run(Jemalloc, 0, || {}),
+        Some(Mimalloc::NAME) => run(Mimalloc, blocks, 0, || {}),
+        Some(Jemalloc::NAME) => run(Jemalloc, blocks, 0, || {}),
         Some(other) => panic!("no allocator is called {other}"),
     }
 }
@@ -87,17 +90,17 @@ impl<A: Allocator> Live<A> {
     }
 }
 
-fn run<A: Allocator>(allocator: A, header: usize, sleep: impl Fn()) {
+fn run<A: Allocator>(allocator: A, count: usize, header: usize, sleep: impl Fn()) {
     let mut random = Random::new(1);
     // Memory of the bench itself is there before anything is measured.
-    let mut live = Live { allocator, header, blocks: vec![(NonNull::dangling(), 1); BLOCKS], bytes: 0 };
+    let mut live = Live { allocator, header, blocks: vec![(NonNull::dangling(), 1); count], bytes: 0 };
     let mut queue = vec![0_usize; MESSAGES];
     queue.fill(1);
     live.blocks.clear();
     let before = resident();
     let ratio = |live: &Live<A>| (resident() - before) / live.bytes as f64;
 
-    for _ in 0..BLOCKS {
+    for _ in 0..count {
         let block = {
             let size = size(&mut random);
             live.alloc(size)
@@ -105,15 +108,15 @@ fn run<A: Allocator>(allocator: A, header: usize, sleep: impl Fn()) {
         live.blocks.push(block);
     }
     let (bytes, filled) = (live.bytes as f64 / MIB, ratio(&live));
-    for _ in 0..5 * BLOCKS {
-        let at = random.below(BLOCKS as u64) as usize;
+    for _ in 0..5 * count {
+        let at = random.below(count as u64) as usize;
         let old = live.blocks[at];
         live.free(old);
         let size = size(&mut random);
         live.blocks[at] = live.alloc(size);
     }
     let replaced = ratio(&live);
-    for _ in 0..BLOCKS / 2 {
+    for _ in 0..count / 2 {
         let at = random.below(live.blocks.len() as u64) as usize;
         let block = live.blocks.swap_remove(at);
         live.free(block);
