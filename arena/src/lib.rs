@@ -7,6 +7,7 @@
 //!
 //! * [`block`]: the header's protocol, and owners as types. A block that grows: [`BlockWriter`].
 //! * [`domain`]: heaps in files, which other processes read.
+//! * [`check`]: whether the files of a domain agree with themselves.
 //! * [`range`]: the addresses, and whether one of them is ours. [`Arena::find`]: whether it is a live block.
 //! * [`epoch`]: when to free what is read without owning it. [`scratch`]: memory for one dispatch.
 //! * [`sync`]: the door through which all crates take atomics, cells and locks, so that loom can watch them.
@@ -14,6 +15,8 @@
 //! docs/arena-layout.md has the layout, docs/epochs.md the reclamation.
 
 pub mod block;
+#[cfg(not(loom))]
+pub mod check;
 #[cfg(not(loom))]
 pub mod domain;
 pub mod epoch;

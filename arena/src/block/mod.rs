@@ -55,6 +55,10 @@ pub enum Kind {
     Empty = 3,
 }
 
+/// How many kinds there are.
+#[cfg(not(loom))]
+pub(crate) const KINDS: u8 = Kind::Empty as u8 + 1;
+
 impl Kind {
     #[inline]
     fn from_bits(bits: u8) -> Kind {

@@ -52,8 +52,10 @@ pub use open::DomainOptions;
 pub use peer::{Living, Peer};
 pub use sweep::{Held, Swept, SweptSlot};
 
+pub(crate) use field::{u32_at, u64_at};
 pub(crate) use files::{Access, Directory, Part, is_locked};
-pub(crate) use superblock::DomainBlock;
+pub(crate) use open::{DOORBELLS, check_length};
+pub(crate) use superblock::{DomainBlock, HeapBlock};
 
 use crate::{Arena, Error, map::promise};
 use open::Own;

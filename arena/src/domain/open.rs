@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// What the file that all may write is called.
-pub(super) const DOORBELLS: &str = "doorbells";
+pub(crate) const DOORBELLS: &str = "doorbells";
 /// What `domain` is called until it is complete.
 const UNFINISHED: &str = "domain.new";
 
@@ -340,7 +340,7 @@ pub(super) fn control_file(directory: &Directory, slot: Slot) -> Result<File, Do
 }
 
 /// A file has to be so long, at least.
-pub(super) fn check_length(file: &File, path: &Path, expected: u64) -> Result<(), DomainError> {
+pub(crate) fn check_length(file: &File, path: &Path, expected: u64) -> Result<(), DomainError> {
     let found = length(file, path)?;
     if found < expected {
         return Err(DomainError::Length { file: path.to_owned(), found, expected });

@@ -156,6 +156,16 @@ pub(crate) struct HeapBlock {
 }
 
 impl HeapBlock {
+    /// Whether these are tables that were never completed.
+    pub(crate) fn is_unfinished(file: &File) -> bool {
+        let mut state = [0; 4];
+        match file.read_exact_at(&mut state, offset_of!(Superblock, state) as u64) {
+            Ok(()) => state == [0; 4],
+            // Too short to say.
+            Err(_) => true,
+        }
+    }
+
     /// Reads it; the file is as long as it says (D3).
     pub(crate) fn read(
         file: &File,
