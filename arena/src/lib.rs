@@ -32,7 +32,6 @@ mod layout;
 #[cfg(not(loom))]
 mod map;
 mod stats;
-#[cfg(not(loom))]
 mod step;
 
 #[cfg(loom)]

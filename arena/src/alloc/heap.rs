@@ -13,6 +13,7 @@ use crate::{
     block::Header,
     layout::{Entry, MAGAZINE_SLOTS, Magazines, PAGE},
     range,
+    step::step,
     sync::{Mutex, MutexGuard, atomic::Ordering::*},
 };
 
@@ -107,6 +108,7 @@ impl Heap {
         let pages = bytes.div_ceil(PAGE);
         let first = self.take_pages(pages, false, room, size)?;
         let counters = self.tables.counters();
+        step("large/taken");
         counters.large_blocks.fetch_add(1, Relaxed);
         counters.large_pages.fetch_add(pages as u64, Relaxed);
         // SAFETY: the pages are committed and ours alone.
@@ -115,7 +117,9 @@ impl Heap {
             Header::place(block, Header::LARGE, self.newest());
             NonNull::new_unchecked(block)
         };
+        step("large/written");
         self.tables.set(first, Entry::Large(pages as u32));
+        step("large/entered");
         Ok(block)
     }
 
@@ -142,11 +146,13 @@ impl Heap {
             // SAFETY: nobody else uses the block.
             self.leave_behind(unsafe { block.as_ref() }.generation());
             self.tables.set(first, Entry::Nothing);
+            step("large/forgotten");
             counters.large_blocks.fetch_sub(1, Relaxed);
         } else {
             self.tables.set(first, Entry::Large(keep as u32));
         }
         counters.large_pages.fetch_sub((pages - keep) as u64, Relaxed);
+        step("large/cut");
         // SAFETY: no block is in these pages any more.
         unsafe { self.give_pages(first + keep, pages - keep, keep == 0) };
     }
@@ -188,6 +194,7 @@ impl Heap {
                 return false;
             }
             self.tables.counters().large_pages.fetch_add((wanted - pages) as u64, Relaxed);
+            step("large/extending");
             self.tables.set(first, Entry::Large(wanted as u32));
         }
         true
@@ -198,6 +205,7 @@ impl Heap {
         let pages = usize::from(SPAN_PAGES[class]);
         let first = self.take_pages(pages, reserve, false, size)?;
         let number = lock(&self.pages).take_number(self);
+        step("span/numbered");
         let span = self.tables.span(number);
         let birth = self.newest();
         span.carved.store(0, Relaxed);
@@ -209,6 +217,7 @@ impl Heap {
         span.newest.store(birth, Relaxed);
         for page in first..first + pages {
             self.tables.set(page, Entry::Span(number));
+            step("span/entered");
         }
         Ok(number)
     }
@@ -227,8 +236,10 @@ impl Heap {
             span.carved.store(0, Relaxed);
             span.free_len.store(0, Relaxed);
             span.free.iter().for_each(|it| it.store(0, Relaxed));
+            step("span/emptied");
             for page in first..first + pages {
                 self.tables.set(page, Entry::Nothing);
+                step("span/forgotten");
             }
             lock(&self.pages).give_number(number);
             // SAFETY: all blocks of the span were free, and the page table has forgotten it.
@@ -287,6 +298,7 @@ impl Heap {
             }
             lock(&self.pages).data().back_magazines(next as usize).ok()?;
             // Release pairs with the Acquire in `Tables::magazines`: they can be touched.
+            step("magazines/backed");
             entries.store(next + 1, Release);
             Some(next as u32)
         })?;

@@ -22,6 +22,7 @@ use crate::{
     Error,
     block::Header,
     layout::{MOST_AT_HAND as MOST, Magazines},
+    step::step,
     sync::atomic::{AtomicPtr, Ordering::*},
 };
 
@@ -117,6 +118,7 @@ impl Magazines {
             }
         };
         let block = magazine.blocks[got - 1].load(Relaxed);
+        step("magazine/refilled");
         magazine.len.store(got as u32 - 1, Relaxed);
         Ok(NonNull::new(block).expect("a filled batch has blocks"))
     }
@@ -165,7 +167,9 @@ impl Magazines {
         }
         // Gone from here before they are anywhere else: blocks that are lost when the process dies now are in no two places.
         magazine.len.store(0, Relaxed);
+        step("magazine/emptied");
         pass(&magazine.blocks[..count]);
+        step("magazine/passed");
         for at in count..len {
             magazine.blocks[at - count].store(magazine.blocks[at].load(Relaxed), Relaxed);
         }

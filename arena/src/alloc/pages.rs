@@ -127,6 +127,7 @@ impl Pages {
         let committed = self.data.committed();
         let step = (committed / 8).clamp(LEAST_STEP, MOST_STEP).clamp(count, left);
         self.data.grow(step)?;
+        crate::step::step("heap/grown");
         self.runs.give_clean(committed as u32, step as u32);
         // From here on `find` looks at them.
         heap.tables().set_committed(committed + step);
@@ -139,6 +140,7 @@ impl Pages {
             self.runs.give(first as u32, count as u32);
             return Err(refused);
         }
+        crate::step::step("pages/backed");
         self.used += count;
         self.publish(heap);
         Ok(())
@@ -260,6 +262,7 @@ impl Heap {
                 let discard = lock(&self.pages).data.discard(first as usize, len as usize);
                 // SAFETY: the pages were free, and are in no list: nobody but us knows of them.
                 unsafe { discard.run() };
+                crate::step::step("pages/removed");
             }
             let mut pages = lock(&self.pages);
             for &(first, len) in &batch[..count] {

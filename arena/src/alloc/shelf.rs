@@ -24,6 +24,7 @@ use super::{class::CLASSES, heap::Heap, magazine, span::MOST_IN_BATCH};
 use crate::{
     block::Header,
     layout::Half,
+    step::step,
     sync::atomic::{AtomicPtr, Ordering::*},
 };
 
@@ -55,7 +56,9 @@ impl Heap {
             slot.store(block.load(Relaxed), Relaxed);
         }
         half.len.store(blocks.len() as u32, Relaxed);
+        step("shelf/written");
         half.leave(Half::FULL);
+        step("shelf/full");
         // Release pairs with the Acquire in `clear_shelves`: who takes the bit finds the half full.
         self.tables().counters().shelved.fetch_or(1 << class, Release);
         true
@@ -69,6 +72,7 @@ impl Heap {
         for (block, slot) in blocks[..len].iter().zip(&half.blocks) {
             block.store(slot.load(Relaxed), Relaxed);
         }
+        step("shelf/taken");
         half.leave(Half::EMPTY);
         Some(len)
     }

@@ -12,6 +12,7 @@ use crate::{
     Error,
     block::Header,
     layout::{Entry, MOST_AT_HAND, PAGE, Span},
+    step::step,
     sync::atomic::{AtomicPtr, Ordering::*},
 };
 
@@ -226,6 +227,7 @@ impl Class {
 
             let free = free + group.mask.count_ones();
             word.store(bits | group.mask, Relaxed);
+            step("span/given");
             span.free_len.store(free, Relaxed);
             if group.word < span.hint.load(Relaxed) {
                 span.hint.store(group.word, Relaxed);
@@ -310,6 +312,7 @@ fn take_free(span: &Span, number: u32, wanted: usize, batch: &mut Batch) {
         let mask = lowest(bits, wanted - batch.len);
         if mask != 0 {
             word.store(bits & !mask, Relaxed);
+            step("span/taken");
             left -= mask.count_ones();
             batch.push(Group { span: number, word: at, mask, newest: 0 });
         }
@@ -344,6 +347,7 @@ fn carve(heap: &Heap, span: &Span, number: u32, wanted: usize, batch: &mut Batch
         batch.add(Place { span: number, index }, 0);
         index += 1;
     }
+    step("span/carved");
     // Release pairs with the Acquire in `block_at`: whoever counts these blocks in sees headers, not what was there before.
     span.carved.store(index, Release);
 }

@@ -8,7 +8,7 @@ use crate::{
     alloc::class::{BLOCK, CLASSES},
     block::{KINDS, Kind},
     domain::{u32_at, u64_at},
-    layout::{Entry, MAGAZINE_SLOTS, PAGE, SHELF_HALVES},
+    layout::{Entry, Half, MAGAZINE_SLOTS, PAGE},
     range,
     sync::atomic::Ordering::*,
 };
@@ -130,20 +130,15 @@ impl FreeBlocks {
         }
         for (class, shelf) in tables.shelves().iter().enumerate() {
             let place = || format!("the shelf for {} bytes", BLOCK[class]);
-            let halves = shelf.halves.load(Relaxed) as usize;
-            if halves > SHELF_HALVES {
-                look.problem(format!("{} has {halves} halves", place()));
-                continue;
+            for half in &shelf.halves {
+                let (state, len) = (half.state.load(Acquire), half.len.load(Relaxed) as usize);
+                if state > Half::READING || state == Half::FULL && len > half.blocks.len() {
+                    look.problem(format!("{} has a half of {len} blocks in state {state}", place()));
+                }
+                look.seen.unfinished += u64::from(state == Half::WRITING || state == Half::READING);
             }
-            for (blocks, len) in shelf.blocks.iter().zip(&shelf.lens).take(halves) {
-                let len = len.load(Relaxed) as usize;
-                if len > blocks.len() {
-                    look.problem(format!("{} has {len} blocks in a half", place()));
-                    continue;
-                }
-                for block in &blocks[..len] {
-                    free.add(look, class, block.load(Relaxed).addr(), &place);
-                }
+            for block in shelf.waiting().flatten() {
+                free.add(look, class, block.load(Relaxed).addr(), &place);
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::{
     layout::{Entry, PAGE},
     map::Tables,
     range,
+    step::step,
     sync::{Arc, Mutex, atomic::Ordering::*},
 };
 
@@ -166,6 +167,7 @@ impl View {
         // SAFETY: the addresses are claimed for this view, and nothing of it is mapped from `mapped` on.
         unsafe { range::map_file(at, (committed - *mapped) * PAGE, &self.heap, *mapped * PAGE, false)? };
         *mapped = committed;
+        step("peer/grown");
         Ok(())
     }
 }
@@ -228,6 +230,7 @@ pub(super) fn open(own: &'static Own, slot: Slot) -> Result<Peer, DomainError> {
         return Err(DomainError::AddressesInUse { slot });
     }
     own.attach(slot, block.life);
+    step("peer/attached");
     let view = || {
         let refused = |size| move |source| Error::Map { size, source };
         let tables = Tables::of_peer(&tables_file, block.shape).map_err(refused(block.shape.size))?;
@@ -263,6 +266,7 @@ fn release(own: &Own, peers: &mut Peers<'_>, slot: Slot) -> Result<(), DomainErr
         None => {}
         Some(Ok(view)) => {
             drop(view);
+            step("peer/unmapped");
             own.attach(slot, 0);
         }
         Some(Err(used)) => {

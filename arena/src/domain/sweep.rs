@@ -47,6 +47,11 @@ pub struct Held {
 pub(super) fn sweep(directory: &Directory, patience: Duration) -> Result<Swept, DomainError> {
     let _lock = directory.lock(Access::Write, patience)?;
     let block = DomainBlock::read(directory, None)?;
+    sweep_locked(directory, &block)
+}
+
+/// As `sweep`. The caller has the directory's lock, alone.
+fn sweep_locked(directory: &Directory, block: &DomainBlock) -> Result<Swept, DomainError> {
     let mut swept = Swept::default();
     for slot in Slot::all() {
         if is_alive(directory, slot)? != Some(false) {
@@ -56,7 +61,7 @@ pub(super) fn sweep(directory: &Directory, patience: Duration) -> Result<Swept, 
             swept.held.push(Held { slot, by });
             continue;
         }
-        let (pid, blocks) = what_died(directory, &block, slot).unwrap_or_default();
+        let (pid, blocks) = what_died(directory, block, slot).unwrap_or_default();
         let bytes = Part::ALL.iter().map(|it| memory_of(directory, &it.of(slot))).sum();
         remove_slot(directory, slot)?;
         swept.removed.push(SweptSlot { slot, pid, blocks, bytes });
@@ -83,6 +88,10 @@ pub(super) fn leave(own: &Own) -> Result<bool, DomainError> {
     let directory = &own.directory;
     let _lock = directory.lock(Access::Write, own.patience)?;
     step("leave/locked");
+    // The last one to leave has removed the directory.
+    if !directory.is_there() {
+        return Ok(true);
+    }
     if holder_of(directory, own.slot, own.life)?.is_some() {
         return Ok(false);
     }
@@ -91,6 +100,8 @@ pub(super) fn leave(own: &Own) -> Result<bool, DomainError> {
         remove_slot(directory, own.slot)?;
     }
     step("leave/removed");
+    // If nobody is left but the dead, nobody else will.
+    sweep_locked(directory, &own.block)?;
     let nobody = |name: &String| name == DomainBlock::NAME || name == DOORBELLS;
     if directory.names()?.iter().all(nobody) {
         directory.remove_file(DomainBlock::NAME)?;

@@ -27,6 +27,7 @@ use crate::{
         Superblock, VERSION,
     },
     range,
+    step::step,
     sync::atomic::{AtomicU32, AtomicU64, Ordering::*},
 };
 
@@ -290,7 +291,9 @@ impl Data {
             // SAFETY: as above.
             None => unsafe { range::commit(at, pages * PAGE)? },
             Some(files) => {
+                step("heap/growing");
                 files.promise_tables(self.committed, committed)?;
+                step("heap/promised");
                 grow_to(&files.heap, (committed * PAGE) as u64)?;
                 // SAFETY: as above; the file is that long now.
                 unsafe { range::map_file(at, pages * PAGE, &files.heap, self.committed * PAGE, true)? };

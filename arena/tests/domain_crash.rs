@@ -1,0 +1,219 @@
+//! Processes that are killed: at each labelled step, and at any instruction. What they leave agrees with itself, the others go
+//! on, and the next ones find a domain.
+//!
+//! `SKEIN_CRASHES` is how many of the random kind there are; 150 if it is not set. `SKEIN_CRASH_SEED` begins with a certain one.
+
+mod common;
+
+use std::{collections::BTreeSet, env, fs, path::Path, thread, time::Duration};
+
+use common::{Child, Random, directory};
+use skein_arena::{Arena, Block, BlockWriter, Domain, DomainOptions, check, domain};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Which numbers a worker draws.
+const SEED: &str = "SKEIN_CRASH_SEED";
+
+#[test]
+#[ignore = "run by the others, in a process of its own"]
+fn child() {
+    let Some((role, path)) = common::role() else { return };
+    let seed = env::var(SEED).map_or(1, |it| it.parse().unwrap());
+    match role.as_str() {
+        "worker" => worker(&path, seed, 40),
+        "survivor" => worker(&path, seed, usize::MAX),
+        other => panic!("no such role: {other}"),
+    }
+}
+
+/// A block with a pattern of its own.
+fn filled(arena: Arena, random: &mut Random) -> Block {
+    let size = match random.below(20) {
+        0 => 40_000 + random.below(300_000),
+        1..4 => 1000 + random.below(30_000),
+        _ => random.below(600),
+    };
+    let mut block = if random.below(10) == 0 {
+        let mut writer: BlockWriter = arena.writer(random.below(100)).unwrap();
+        // In parts, so that it grows.
+        vec![0; size].chunks(5000).for_each(|it| writer.put_slice(it).unwrap());
+        writer.finish()
+    } else {
+        arena.alloc(size).unwrap()
+    };
+    let mark = (block.len() % 251) as u8;
+    block.bytes_mut().unwrap().fill(mark);
+    block
+}
+
+fn assert_filled(block: &[u8]) {
+    let mark = (block.len() % 251) as u8;
+    assert!(block.iter().all(|&it| it == mark), "a block of {} bytes was written over", block.len());
+}
+
+/// Allocates and frees on two threads, reads the heaps of others, sweeps; leaves at the end.
+fn worker(path: &Path, seed: u64, rounds: usize) {
+    let options = DomainOptions::in_directory(path).patience(PATIENCE);
+    let domain = Domain::open(&options).unwrap();
+    common::say(&domain.slot().to_string());
+    let mut random = Random(seed);
+    let mut round = 0;
+    while round < rounds && !(rounds == usize::MAX && common::told()) {
+        let seeds = [random.next(), random.next()];
+        let kept = thread::scope(|scope| {
+            let one = |seed: u64| {
+                let mut random = Random(seed);
+                let mut blocks: Vec<Block> = Vec::new();
+                for _ in 0..150 {
+                    if random.below(5) < 2 && !blocks.is_empty() {
+                        let at = random.below(blocks.len());
+                        assert_filled(&blocks.swap_remove(at));
+                    } else {
+                        blocks.push(filled(domain.arena(), &mut random));
+                    }
+                }
+                let large = domain.arena().alloc(1 << 20).unwrap();
+                drop(large);
+                blocks
+            };
+            let threads = seeds.map(|it| scope.spawn(move || one(it)));
+            threads.map(|it| it.join().unwrap())
+        });
+        look_around(domain, &mut random);
+        for block in kept.iter().flatten() {
+            assert_filled(block);
+        }
+        drop(kept);
+        if random.below(4) == 0 {
+            domain.arena().trim();
+        }
+        if random.below(4) == 0 {
+            domain.sweep().unwrap();
+        }
+        round += 1;
+    }
+    domain.leave().unwrap();
+}
+
+/// Reads what others have, wherever that may be by now.
+fn look_around(domain: Domain, random: &mut Random) {
+    for other in domain.peers().unwrap() {
+        if other.slot == domain.slot() {
+            continue;
+        }
+        // It may be gone meanwhile.
+        let Ok(peer) = domain.peer(other.slot) else { continue };
+        let base = skein_arena::range::heap_base(usize::from(other.slot.number())) as u64;
+        for _ in 0..200 {
+            let _ = peer.find(base + 32 + 16 * random.below(200_000) as u64);
+        }
+        let stats = peer.stats();
+        assert!(stats.used_bytes <= stats.limit);
+    }
+}
+
+/// Nobody finds a problem, and what is dead goes away.
+fn assert_sound(path: &Path, what: &str) {
+    let report = check::check(path).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(report.problems.is_empty(), "{what}: {:#?}", report.problems);
+    for tries in 0.. {
+        let swept = domain::sweep(path, PATIENCE).unwrap_or_else(|error| panic!("{what}: {error}"));
+        if swept.held.is_empty() {
+            break;
+        }
+        // The survivor has mapped it, and lets go when it looks round next.
+        assert!(tries < 2000, "{what}: nobody lets go: {swept:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let report = check::check(path).unwrap_or_else(|error| panic!("{what}, swept: {error}"));
+    assert!(report.problems.is_empty(), "{what}, swept: {:#?}", report.problems);
+    let dead: Vec<_> = report.slots.iter().filter(|it| it.state != check::SlotState::Alive).collect();
+    assert!(dead.is_empty(), "{what}: {dead:?}");
+}
+
+/// The names of the steps that workers pass.
+fn steps(path: &Path) -> BTreeSet<String> {
+    let log = path.with_extension("steps");
+    let at = log.to_str().unwrap();
+    let mut survivor = Child::start("survivor", path);
+    survivor.line();
+    for seed in ["3", "4"] {
+        // One is killed, so that somebody sweeps and lets go.
+        let mut killed = Child::start_with("survivor", path, &[(SEED, seed), ("SKEIN_STEPS", at)]);
+        killed.line();
+        let worker = Child::start_with("worker", path, &[(SEED, seed), ("SKEIN_STEPS", at)]);
+        killed.kill();
+        worker.end();
+    }
+    survivor.go();
+    survivor.end();
+    // The last one to go takes the domain along.
+    Child::start_with("worker", path, &[("SKEIN_STEPS", at)]).end();
+    fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_process_may_die_at_each_step() {
+    let path = directory().join("domain");
+    let steps = steps(&path);
+    for prefix in
+        ["open/", "make/", "heap/", "pages/", "span/", "large/", "magazine/", "peer/", "sweep/", "leave/"]
+    {
+        assert!(steps.iter().any(|it| it.starts_with(prefix)), "no step {prefix}: {steps:?}");
+    }
+    let mut random = Random(7);
+    let mut deaths = 0;
+    for name in &steps {
+        for count in [1, 2, 3 + random.below(60)] {
+            // With a domain that is there, and with one that the victim makes.
+            let mut survivor = (count != 2).then(|| Child::start_with("survivor", &path, &[(SEED, "11")]));
+            let ready = survivor.as_mut().map(Child::line);
+            let what = format!("{name}:{count}, survivor in {ready:?}");
+            let seed = random.next().to_string();
+            let victim = Child::start_with(
+                "worker",
+                &path,
+                &[("SKEIN_DIE_AT", &format!("{name}:{count}")), (SEED, &seed)],
+            );
+            let status = victim.ended();
+            use std::os::unix::process::ExitStatusExt;
+            deaths += usize::from(status.signal() == Some(9));
+            assert!(status.success() || status.signal() == Some(9), "{what}: {status}");
+            if path.join("domain").exists() {
+                assert_sound(&path, &what);
+            }
+            if let Some(mut survivor) = survivor {
+                survivor.go();
+                survivor.end();
+            } else {
+                // Whatever is there, a process can open it.
+                Child::start("worker", &path).end();
+            }
+        }
+    }
+    assert!(deaths >= 2 * steps.len(), "{deaths} deaths at {} steps", steps.len());
+}
+
+#[test]
+fn a_process_may_die_anywhere() {
+    let crashes: usize = env::var("SKEIN_CRASHES").map_or(150, |it| it.parse().unwrap());
+    let first: u64 = env::var(SEED).map_or(1, |it| it.parse().unwrap());
+    let path = directory().join("domain");
+    let mut survivor = Child::start_with("survivor", &path, &[(SEED, "5")]);
+    survivor.line();
+    for seed in first..first + crashes as u64 {
+        let mut random = Random(seed);
+        let mut victims: Vec<Child> = (0..1 + random.below(3))
+            .map(|_| Child::start_with("survivor", &path, &[(SEED, &random.next().to_string())]))
+            .collect();
+        // Some are killed before they have a slot.
+        if random.below(8) != 0 {
+            victims.iter_mut().for_each(|it| drop(it.line()));
+        }
+        thread::sleep(Duration::from_micros(random.below(8000) as u64));
+        victims.iter_mut().for_each(Child::kill);
+        assert_sound(&path, &format!("seed {seed}"));
+    }
+    survivor.go();
+    survivor.end();
+}
