@@ -14,9 +14,9 @@
 use std::ptr::NonNull;
 
 use super::{
+    batch::{Batch, MOST_IN_BATCH},
     class::{BLOCK, CLASSES},
     heap::Heap,
-    span::{Batch, MOST_IN_BATCH},
 };
 use crate::{
     Error,

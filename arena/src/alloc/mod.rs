@@ -27,6 +27,7 @@
 
 #[cfg(not(loom))]
 mod address;
+mod batch;
 #[cfg(loom)]
 mod boxed;
 pub(crate) mod class;

@@ -20,7 +20,7 @@
 
 use std::ptr::null_mut;
 
-use super::{class::CLASSES, heap::Heap, magazine, span::MOST_IN_BATCH};
+use super::{batch::MOST_IN_BATCH, class::CLASSES, heap::Heap, magazine};
 use crate::{
     block::Header,
     layout::Half,

@@ -5,7 +5,7 @@
 
 use std::{cell::Cell, ptr::NonNull};
 
-use super::{address::heap_of, heap::Heap, magazine, span::Batch};
+use super::{address::heap_of, batch::Batch, heap::Heap, magazine};
 use crate::{
     Error,
     block::Header,
