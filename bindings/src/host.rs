@@ -229,6 +229,8 @@ unsafe extern "C-unwind" fn set_up(state: *mut lua_State) -> c_int {
         // LUA_PATH and its kin of the environment are not for services.
         ffi::lua_pushboolean(state, 1);
         ffi::lua_setfield(state, ffi::LUA_REGISTRYINDEX, c"LUA_NOENV".as_ptr());
+        // The change goes over all there is: as long as that is nothing, it costs nothing.
+        ffi::lua_gc(state, ffi::LUA_GCGEN);
         ffi::luaL_openlibs(state);
         ffi::luaL_requiref(state, c"skynet.profile".as_ptr(), profile::open, 0);
         profile::replace_coroutine(state);
@@ -236,7 +238,6 @@ unsafe extern "C-unwind" fn set_up(state: *mut lua_State) -> c_int {
         ffi::lua_pushlightuserdata(state, std::ptr::from_ref(start.service).cast_mut().cast());
         ffi::lua_setfield(state, ffi::LUA_REGISTRYINDEX, crate::state::CONTEXT_KEY.as_ptr());
         ffi::luaL_requiref(state, c"skynet.codecache".as_ptr(), codecache::open, 0);
-        ffi::lua_gc(state, ffi::LUA_GCGEN);
         ffi::luaL_getsubtable(state, ffi::LUA_REGISTRYINDEX, c"_PRELOAD".as_ptr());
         for (name, open) in PRELOADED {
             ffi::lua_pushcfunction(state, open);

@@ -139,7 +139,7 @@ mod desk {
 static DESK: u8 = 0;
 static FLOOR: u8 = 1;
 
-/// Upvalues of all our functions.
+/// Upvalues: all our functions have the first one, those of [`SUSPENDING`] have all.
 const SERVICE: c_int = 1;
 const SUSPEND: c_int = 2;
 const PROTO: c_int = 3;
@@ -147,16 +147,23 @@ const PROTO: c_int = 3;
 /// A function and its name in the module.
 type Entry = (&'static CStr, ffi::lua_CFunction);
 
-const FUNCTIONS: [Entry; 37] = [
-    (c"message", cycle::message),
-    (c"start", cycle::start),
-    (c"unknown_request", unknown::unknown_request),
-    (c"unknown_response", unknown::unknown_response),
+/// Functions that yield, or that look up a class by name.
+const SUSPENDING: [Entry; 8] = [
     (c"send", call::send),
     (c"call", call::call),
     (c"rawcall", call::rawcall),
     (c"silentcall", call::silentcall),
     (c"ask", call::ask),
+    (c"sleep", sleep::sleep),
+    (c"wait", sleep::wait),
+    (c"yield", sleep::yield_now),
+];
+
+const FUNCTIONS: [Entry; 29] = [
+    (c"message", cycle::message),
+    (c"start", cycle::start),
+    (c"unknown_request", unknown::unknown_request),
+    (c"unknown_response", unknown::unknown_response),
     (c"ret", answer::ret),
     (c"retpack", answer::retpack),
     (c"response", answer::response),
@@ -164,9 +171,6 @@ const FUNCTIONS: [Entry; 37] = [
     (c"ignoreret", answer::ignoreret),
     (c"handed_on", answer::handed_on),
     (c"answered", answer::answered),
-    (c"sleep", sleep::sleep),
-    (c"wait", sleep::wait),
-    (c"yield", sleep::yield_now),
     (c"wakeup", sleep::wakeup),
     (c"fork", sleep::fork),
     (c"timeout", sleep::timeout),
@@ -297,7 +301,7 @@ pub unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
         };
         ffi::lua_settop(state, 0);
         ffi::luaL_checkstack(state, desk::SLOTS + ffi::LUA_MINSTACK, ptr::null());
-        ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int + 1);
+        ffi::lua_createtable(state, 0, (SUSPENDING.len() + FUNCTIONS.len() + 1) as c_int);
         ffi::lua_createtable(state, 0, 16);
         ffi::lua_pushvalue(state, 2);
         ffi::lua_setfield(state, 1, c"proto".as_ptr());
@@ -305,10 +309,15 @@ pub unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
         // 1: the module, 2: the classes, 3: skynet.core, 4: the word, 5 and 6: desk and floor.
         ffi::lua_pushstring(state, c"SUSPEND".as_ptr());
         let word = ffi::lua_tolstring(state, 4, ptr::null_mut()).cast();
-        let desk = thread(state, &DESK, desk::SLOTS);
-        let floor = thread(state, &FLOOR, 0);
+        // A new thread has twice the slots of a C function, less one: that is what a call on the floor needs.
+        let desk = thread(state, &DESK, desk::SLOTS + ffi::LUA_MINSTACK - 1);
+        let floor = thread(state, &FLOOR, 2 * ffi::LUA_MINSTACK - 1);
+        for (name, function) in SUSPENDING {
+            closure(state, service, function, PROTO);
+            ffi::lua_setfield(state, 1, name.as_ptr());
+        }
         for (name, function) in FUNCTIONS {
-            closure(state, service, function);
+            closure(state, service, function, SERVICE);
             ffi::lua_setfield(state, 1, name.as_ptr());
         }
 
@@ -331,19 +340,19 @@ pub unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
         ffi::lua_pushvalue(state, 2);
         ffi::lua_createtable(state, 8, 0);
         ffi::lua_createtable(state, 0, 0);
-        closure(state, service, serve::serve);
-        closure(state, service, pool::create);
-        closure(state, service, run::explain);
+        closure(state, service, serve::serve, SERVICE);
+        closure(state, service, pool::create, SERVICE);
+        closure(state, service, run::explain, SERVICE);
         ffi::lua_pushcfunction(state, unknown::traceback);
-        closure(state, service, unknown::log_response);
-        closure(state, service, unknown::log_request);
+        closure(state, service, unknown::log_response, SERVICE);
+        closure(state, service, unknown::log_request, SERVICE);
         let meter = Meter::find(state);
         ffi::lua_pushstring(state, c"BREAK".as_ptr());
         for name in [c"dispatch", c"unpack", c"trace", c"name", c"pack", c"id"] {
             ffi::lua_pushstring(state, name.as_ptr());
         }
         ffi::lua_createtable(state, 0, 1);
-        closure(state, service, pool::collected);
+        closure(state, service, pool::collected, SERVICE);
         ffi::lua_setfield(state, -2, c"__gc".as_ptr());
         debug_assert_eq!(ffi::lua_gettop(state) - top, desk::SLOTS);
         ffi::lua_xmove(state, desk, desk::SLOTS);
@@ -357,25 +366,32 @@ pub unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     1
 }
 
-/// Pushes a Lua thread that stays, with room for `slots` values and a call.
+/// Pushes a Lua thread that stays, with room for `slots` values.
 unsafe fn thread(state: *mut lua_State, key: &'static u8, slots: c_int) -> *mut lua_State {
     // SAFETY: called by `open`.
     unsafe {
         let thread = ffi::lua_newthread(state);
-        ffi::luaL_checkstack(thread, slots + 2 * ffi::LUA_MINSTACK, ptr::null());
+        ffi::luaL_checkstack(thread, slots, ptr::null());
         ffi::lua_pushvalue(state, -1);
         ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, (&raw const *key).cast());
         thread
     }
 }
 
-/// Pushes one of our functions.
-unsafe fn closure(state: *mut lua_State, service: &ServiceState, function: ffi::lua_CFunction) {
+/// Pushes one of our functions, with that many upvalues: [`SERVICE`], or [`PROTO`] for all.
+unsafe fn closure(
+    state: *mut lua_State,
+    service: &ServiceState,
+    function: ffi::lua_CFunction,
+    upvalues: c_int,
+) {
     // SAFETY: called by `open`, which has the word and the classes in their slots.
     unsafe {
         ffi::lua_pushlightuserdata(state, (&raw const *service).cast_mut().cast());
-        ffi::lua_pushvalue(state, 4);
-        ffi::lua_pushvalue(state, 2);
-        ffi::lua_pushcclosure(state, function, 3);
+        if upvalues == PROTO {
+            ffi::lua_pushvalue(state, 4);
+            ffi::lua_pushvalue(state, 2);
+        }
+        ffi::lua_pushcclosure(state, function, upvalues);
     }
 }

@@ -7,6 +7,9 @@
 ** kept for the whole process under the name of its file: a hit opens no file,
 ** ignores 'mode', and is a fresh closure over the code that all states run.
 */
+#include <fcntl.h>
+#include <unistd.h>
+
 static const char skein_embedded_prefix[] = "skein:/";
 
 static int skein_isembedded (const char *name) {
@@ -45,6 +48,8 @@ static int skein_loadembedded (lua_State *L, const char *name, const char *mode)
   return status;
 }
 
+static int skein_isreadable (const char *name);
+
 /* a file as it is, without the cache */
 static int skein_loadfile (lua_State *L, const char *name, const char *mode) {
   return skein_isembedded(name) ? skein_loadembedded(L, name, mode)
@@ -59,7 +64,7 @@ LUALIB_API int luaL_loadfilex (lua_State *L, const char *name, const char *mode)
   luaL_checkstack(L, 5, NULL);
   cache = skein_cachemode(L);
   code = cache == SKEIN_CACHE_OFF ? NULL : skein_vm_code(name);
-  if (code == NULL && cache == SKEIN_CACHE_ON)
+  if (code == NULL && cache == SKEIN_CACHE_ON && skein_isreadable(name))
     code = skein_freezefile(name, mode);
   if (code == NULL)  /* also to tell what was wrong with it */
     return skein_loadfile(L, name, mode);
@@ -67,14 +72,26 @@ LUALIB_API int luaL_loadfilex (lua_State *L, const char *name, const char *mode)
   return LUA_OK;
 }
 
-/* 'readable' of loadlib.c opens and closes; what it opens is never read */
+/* 'readable' of loadlib.c opens and closes; what it opens is never read, so there
+   is no need for a FILE. A service that starts asks for a dozen files that are not
+   there. */
 static FILE *skein_openprobe (const char *name, const char *mode) {
   const char *data;
   size_t size;
-  if (!skein_isembedded(name)) return (fopen)(name, mode);
-  return skein_vm_embedded(name, &data, &size) ? (FILE *)&skein_cachekey : NULL;
+  int file;
+  (void)mode;
+  if (skein_isembedded(name))
+    return skein_vm_embedded(name, &data, &size) ? (FILE *)&skein_cachekey : NULL;
+  do file = open(name, O_RDONLY); while (file < 0 && errno == EINTR);
+  if (file < 0) return NULL;
+  close(file);
+  return (FILE *)&skein_cachekey;
 }
 
-static int skein_closeprobe (FILE *f) {
-  return f == (FILE *)&skein_cachekey ? 0 : (fclose)(f);
+static int skein_closeprobe (FILE *f) { (void)f; return 0; }
+
+/* whether there is a file to compile: without one, making a state for that is not
+   worth its while */
+static int skein_isreadable (const char *name) {
+  return skein_openprobe(name, "r") != NULL;
 }

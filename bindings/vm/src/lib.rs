@@ -15,8 +15,10 @@
 pub mod cache;
 mod code;
 pub mod embedded;
+mod heap;
 mod hooks;
 pub mod interrupt;
+mod pages;
 pub mod seed;
 pub mod shared;
 pub mod state;

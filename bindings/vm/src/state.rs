@@ -4,6 +4,9 @@
 //! [`Memory`] is shared between the state, whose worker allocates, and whoever watches the service. The counters have
 //! one writer, the thread that runs the state; others may read them. The request to stop is [`crate::interrupt`]'s.
 //!
+//! Small blocks of a small state come from a [heap](crate::heap) of its own, which goes as a whole when the state is closed;
+//! the rest comes from the system.
+//!
 //! # Invariants
 //! * **M1** The request comes first in [`Memory`]: `csrc/interrupt.c` finds it through the allocator's `ud`.
 //! * **M2** A state outlives its last use and is closed before its `Memory` goes.
@@ -20,9 +23,12 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use skein_arena::sync::atomic::{AtomicUsize, Ordering};
+use skein_arena::sync::cell::UnsafeCell;
 
 use crate::ffi::{self, lua_Alloc, lua_State};
+use crate::heap::Heap;
 use crate::interrupt::Request;
+use crate::pages;
 
 /// The first [`Memory::used`] that is worth a warning; each further one is at twice the last.
 pub const FIRST_WARNING: usize = 32 << 20;
@@ -39,7 +45,12 @@ pub struct Memory {
     limit: AtomicUsize,
     warn_above: AtomicUsize,
     warn: Box<dyn Fn(usize) + Send + Sync>,
+    /// Of the state, while there is one.
+    heap: UnsafeCell<Heap>,
 }
+
+// SAFETY: the heap is used by the thread that runs the state only; all else is `Sync` by itself.
+unsafe impl Sync for Memory {}
 
 const _: () = assert!(offset_of!(Memory, request) == 0);
 
@@ -53,7 +64,80 @@ impl Memory {
             limit: AtomicUsize::new(usize::MAX),
             warn_above: AtomicUsize::new(FIRST_WARNING),
             warn: Box::new(warn),
+            heap: UnsafeCell::new(Heap::new()),
         })
+    }
+
+    /// Does something with the heap.
+    ///
+    /// # Safety
+    ///
+    /// Called by the thread that runs the state, and not from `with`.
+    #[inline]
+    unsafe fn heap<R>(&self, with: impl FnOnce(&mut Heap) -> R) -> R {
+        // SAFETY: promised by the caller.
+        self.heap.with_mut(|heap| with(unsafe { &mut *heap }))
+    }
+
+    /// [`allocate`]: frees a block.
+    ///
+    /// # Safety
+    ///
+    /// As for [`allocate`].
+    #[inline]
+    unsafe fn free(&self, block: *mut u8, size: usize) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            if pages::holds(block.addr()) {
+                self.heap(|heap| heap.give(block, size));
+            } else {
+                libc::free(block.cast());
+            }
+        }
+    }
+
+    /// [`allocate`]: a block of `new` bytes with the contents of one of `old` bytes, which is freed; null if there is no
+    /// memory, and then nothing has changed.
+    ///
+    /// # Safety
+    ///
+    /// As for [`allocate`].
+    #[inline]
+    unsafe fn change(&self, block: *mut u8, old: usize, new: usize) -> *mut u8 {
+        // SAFETY: promised by the caller.
+        unsafe {
+            if block.is_null() {
+                return self.take(new);
+            }
+            if !pages::holds(block.addr()) {
+                return libc::realloc(block.cast(), new).cast();
+            }
+            if Heap::fits(old, new) {
+                return block;
+            }
+            let moved = self.take(new);
+            if !moved.is_null() {
+                moved.copy_from_nonoverlapping(block, old.min(new));
+                self.heap(|heap| heap.give(block, old));
+            }
+            moved
+        }
+    }
+
+    /// A new block.
+    ///
+    /// # Safety
+    ///
+    /// As for [`allocate`].
+    #[inline]
+    unsafe fn take(&self, size: usize) -> *mut u8 {
+        // SAFETY: promised by the caller.
+        unsafe {
+            match self.heap(|heap| heap.take(size)) {
+                Some(at) => at.as_ptr(),
+                None => libc::malloc(size).cast(),
+            }
+        }
     }
 
     /// The memory of a running state, if that is one of ours.
@@ -132,8 +216,11 @@ unsafe extern "C" fn allocate(
     let old = if block.is_null() { 0 } else { old };
     let used = memory.used.load(Ordering::Relaxed).wrapping_sub(old).wrapping_add(new);
     if new == 0 {
-        // SAFETY: promised by the caller.
-        unsafe { libc::free(block) };
+        // A block of no bytes is null.
+        if old > 0 {
+            // SAFETY: promised by the caller.
+            unsafe { memory.free(block.cast(), old) };
+        }
         memory.used.store(used, Ordering::Relaxed);
         return ptr::null_mut();
     }
@@ -141,11 +228,11 @@ unsafe extern "C" fn allocate(
         return ptr::null_mut();
     }
     // SAFETY: promised by the caller.
-    let moved = unsafe { libc::realloc(block, new) };
+    let moved = unsafe { memory.change(block.cast(), old, new) };
     if moved.is_null() {
         // The machine counts on it that blocks shrink: the old one is large enough.
         if new > old {
-            return moved;
+            return moved.cast();
         }
         memory.used.store(used, Ordering::Relaxed);
         return block;
@@ -154,7 +241,7 @@ unsafe extern "C" fn allocate(
     if used > memory.warn_above.load(Ordering::Relaxed) {
         memory.warn(used);
     }
-    moved
+    moved.cast()
 }
 
 /// A Lua state; closed when dropped.
@@ -169,7 +256,8 @@ pub struct State {
 unsafe impl Send for State {}
 
 impl State {
-    /// An empty state: no libraries, the collector running. `None` if there is no memory for it.
+    /// An empty state: no libraries, the collector running. `None` if there is no memory for it. A `Memory` is for one state
+    /// at a time.
     pub fn new(memory: Arc<Memory>) -> Option<Self> {
         // SAFETY: `allocate` fits the machine's contract; `memory` lives until the state is closed (M2).
         let main = unsafe { skein_newstate(ALLOCATE, Arc::as_ptr(&memory).cast_mut().cast()) };
@@ -190,8 +278,12 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        // SAFETY: we own the state. Finalizers run protected inside.
-        unsafe { ffi::lua_close(self.main.as_ptr()) };
+        // SAFETY: we own the state, so no other thread uses its heap. Finalizers run protected inside.
+        unsafe {
+            self.memory.heap(Heap::close);
+            ffi::lua_close(self.main.as_ptr());
+            self.memory.heap(|heap| *heap = Heap::new());
+        }
         self.memory.request.close();
     }
 }

@@ -99,3 +99,44 @@ fn states_come_and_go_in_any_thread() {
         assert_eq!(run(&lua, "return 1").unwrap(), "1");
     }
 }
+
+#[test]
+fn a_state_may_outgrow_its_own_pages_and_shrink_again() {
+    let memory = Memory::new(|_| {});
+    let lua = state_with(Arc::clone(&memory));
+    let before = memory.used();
+    // Far beyond the 256 KiB that a small state has for itself: blocks of both kinds live side by side, and change places.
+    let code = "local t = {}
+        for i = 1, 20000 do t[i] = {i, tostring(i) .. ('x'):rep(i % 300)} end
+        for i = 1, 20000, 2 do t[i] = nil end
+        collectgarbage()
+        for i = 1, 20000, 2 do t[i] = {i, tostring(i) .. ('y'):rep(i % 200), i} end
+        local sum = 0
+        for i = 1, 20000 do
+            local pad = i % 2 == 0 and ('x'):rep(i % 300) or ('y'):rep(i % 200)
+            assert(t[i][1] == i and t[i][2] == i .. pad)
+            sum = sum + #t[i]
+        end
+        return sum";
+    assert_eq!(run(&lua, code).unwrap(), "50000");
+    // The table of strings becomes half as large with each collection.
+    run(&lua, "for i = 1, 12 do collectgarbage() end").unwrap();
+    assert!(memory.used() < before + 20_000, "{} {before}", memory.used());
+    drop(lua);
+    assert_eq!(memory.used(), 0);
+}
+
+#[test]
+fn finalizers_may_allocate_while_their_state_is_closed() {
+    let memory = Memory::new(|_| {});
+    let lua = state_with(Arc::clone(&memory));
+    let code = "for i = 1, 100 do
+            setmetatable({}, {__gc = function() local t = {} for n = 1, 50 do t[n] = {n .. ''} end last = t end})
+        end";
+    run(&lua, &format!("collectgarbage 'stop' {code}")).unwrap();
+    drop(lua);
+    assert_eq!(memory.used(), 0);
+    // The memory is as good as new for another state.
+    let lua = state_with(Arc::clone(&memory));
+    assert_eq!(run(&lua, "return #('x'):rep(100)").unwrap(), "100");
+}

@@ -1,0 +1,311 @@
+//! Pages for the heaps of small states: taken in short runs from spans that many states share, given back when a state
+//! ends.
+//!
+//! A part of the address space is reserved once. It consists of spans of 64 pages; a word per span says which of its pages
+//! are free. Runs are taken from the lowest span that has one, so that the upper ones become empty. A page that was given
+//! back keeps its memory for the next state; when there is too much of that, the pages of the span that is being given to
+//! go back to the system, and those of the upper spans.
+//!
+//! # Invariants
+//! * **P1** A page is free (its bit is set) or belongs to exactly one run.
+//! * **P2** Pages of spans below `opened` may be read and written, others not. What a page contains is anybody's guess.
+//! * **P3** `seen[n - 1]`: no span below it has a run of `n` free pages.
+
+use std::ptr::{self, NonNull};
+
+use skein_arena::sync::Mutex;
+use skein_arena::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes of a page.
+pub(crate) const PAGE: usize = 4096;
+/// Pages of a span; no run is longer.
+pub(crate) const SPAN: usize = 64;
+
+const SPAN_BYTES: usize = SPAN * PAGE;
+/// Address space for heaps, unless the process has less to spare.
+const MOST: usize = 32 << 30;
+const LEAST: usize = 16 << 20;
+/// Free pages that keep their memory, beside one for each eight in use.
+const KEPT: usize = 512;
+
+/// Where the reserved part begins, and its size; 0 before there is one.
+static BASE: AtomicUsize = AtomicUsize::new(0);
+static SIZE: AtomicUsize = AtomicUsize::new(0);
+
+static POOL: Mutex<Pool> = Mutex::new(Pool {
+    base: 0,
+    spans: 0,
+    asked: false,
+    free: Vec::new(),
+    warm: Vec::new(),
+    seen: [0; SPAN],
+    used: 0,
+    kept: 0,
+});
+
+struct Pool {
+    base: usize,
+    /// How many spans there is room for.
+    spans: usize,
+    asked: bool,
+    /// By span, for each that was opened: a bit per free page.
+    free: Vec<u64>,
+    /// A bit per free page that has memory.
+    warm: Vec<u64>,
+    seen: [u32; SPAN],
+    used: usize,
+    kept: usize,
+}
+
+fn pool() -> std::sync::MutexGuard<'static, Pool> {
+    // Nothing between lock and unlock panics half way.
+    POOL.lock().unwrap_or_else(|broken| broken.into_inner())
+}
+
+/// Takes a run of `count` pages, 1 to [`SPAN`]. `None`: there is no room, or no memory for more.
+pub(crate) fn take(count: usize) -> Option<NonNull<u8>> {
+    pool().take(count)
+}
+
+/// Gives a run back, or a part of it.
+///
+/// # Safety
+///
+/// The caller has it, and nobody uses it any more.
+pub(crate) unsafe fn give(at: NonNull<u8>, count: usize) {
+    pool().give(at.addr().get(), count);
+}
+
+/// Whether an address is in the reserved part: memory from elsewhere is not.
+#[inline]
+pub(crate) fn holds(address: usize) -> bool {
+    // Who asks about a run got it from here, and so saw both numbers change.
+    address.wrapping_sub(BASE.load(Ordering::Relaxed)) < SIZE.load(Ordering::Relaxed)
+}
+
+/// Where the reserved part begins.
+#[inline]
+pub(crate) fn base() -> usize {
+    BASE.load(Ordering::Relaxed)
+}
+
+/// Pages that somebody has.
+#[cfg(test)]
+pub(crate) fn used() -> usize {
+    pool().used
+}
+
+/// The bits of a run.
+fn bits(first: usize, count: usize) -> u64 {
+    (u64::MAX >> (SPAN - count)) << first
+}
+
+/// The first of `count` bits in a row that are set.
+fn run_in(mut free: u64, count: usize) -> Option<usize> {
+    // After each step a bit says that so many in a row begin there.
+    let mut have = 1;
+    while have < count {
+        let step = have.min(count - have);
+        free &= free >> step;
+        have += step;
+    }
+    (free != 0).then(|| free.trailing_zeros() as usize)
+}
+
+impl Pool {
+    fn take(&mut self, count: usize) -> Option<NonNull<u8>> {
+        debug_assert!((1..=SPAN).contains(&count));
+        let from = self.seen[count - 1] as usize;
+        let found = (from..self.free.len()).find_map(|span| Some((span, run_in(self.free[span], count)?)));
+        let (span, first) = match found {
+            Some(found) => found,
+            None => (self.open()?, 0),
+        };
+        self.seen[count - 1] = span as u32;
+        let run = bits(first, count);
+        self.kept -= (self.warm[span] & run).count_ones() as usize;
+        self.free[span] &= !run;
+        self.warm[span] &= !run;
+        self.used += count;
+        NonNull::new(ptr::with_exposed_provenance_mut(self.base + (span * SPAN + first) * PAGE))
+    }
+
+    fn give(&mut self, at: usize, count: usize) {
+        let page = (at - self.base) / PAGE;
+        let (span, first) = (page / SPAN, page % SPAN);
+        let run = bits(first, count);
+        debug_assert!(self.free[span] & run == 0, "pages given twice");
+        self.free[span] |= run;
+        self.warm[span] |= run;
+        self.used -= count;
+        self.kept += count;
+        for seen in &mut self.seen {
+            *seen = (*seen).min(span as u32);
+        }
+        let limit = KEPT + self.used / 8;
+        if self.kept > limit {
+            self.cool(span);
+        }
+        // The limit falls with what is in use: what was kept under a higher one goes, too, from the top.
+        for span in (0..self.warm.len()).rev() {
+            if self.kept <= limit {
+                return;
+            }
+            self.cool(span);
+        }
+    }
+
+    /// Gives the memory of a span's free pages to the system.
+    fn cool(&mut self, span: usize) {
+        let mut warm = std::mem::take(&mut self.warm[span]);
+        self.kept -= warm.count_ones() as usize;
+        while warm != 0 {
+            let first = warm.trailing_zeros() as usize;
+            let count = (warm >> first).trailing_ones() as usize;
+            warm &= !bits(first, count);
+            let at: *mut u8 = ptr::with_exposed_provenance_mut(self.base + (span * SPAN + first) * PAGE);
+            // SAFETY: free pages of ours (P1). What fails is memory that stays.
+            unsafe { libc::madvise(at.cast(), count * PAGE, libc::MADV_DONTNEED) };
+        }
+    }
+
+    /// One more span, free as a whole.
+    fn open(&mut self) -> Option<usize> {
+        if !self.asked {
+            self.asked = true;
+            self.reserve();
+        }
+        let span = self.free.len();
+        if span == self.spans {
+            return None;
+        }
+        let at: *mut u8 = ptr::with_exposed_provenance_mut(self.base + span * SPAN_BYTES);
+        // SAFETY: reserved for us, and not in use (P2).
+        if unsafe { libc::mprotect(at.cast(), SPAN_BYTES, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
+            return None;
+        }
+        self.free.push(u64::MAX);
+        self.warm.push(0);
+        Some(span)
+    }
+
+    fn reserve(&mut self) {
+        let mut size = MOST.min(address_space() / 8);
+        while size >= LEAST {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            // SAFETY: a new mapping, nowhere in particular.
+            let at = unsafe { libc::mmap(ptr::null_mut(), size, libc::PROT_NONE, flags, -1, 0) };
+            if at != libc::MAP_FAILED {
+                self.base = at.expose_provenance();
+                self.spans = size / SPAN_BYTES;
+                // In this order: an address is compared with a size of 0, or with both.
+                BASE.store(self.base, Ordering::Relaxed);
+                SIZE.store(size, Ordering::Release);
+                return;
+            }
+            size /= 2;
+        }
+    }
+}
+
+/// The limit on the address space of the process.
+fn address_space() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: fills the record.
+    match unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) } {
+        0 => usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(spans: usize) -> Pool {
+        let size = spans * SPAN_BYTES;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping, nowhere in particular; the test leaves it behind.
+        let at = unsafe { libc::mmap(ptr::null_mut(), size, libc::PROT_NONE, flags, -1, 0) };
+        assert_ne!(at, libc::MAP_FAILED);
+        Pool {
+            base: at.expose_provenance(),
+            spans,
+            asked: true,
+            free: Vec::new(),
+            warm: Vec::new(),
+            seen: [0; SPAN],
+            used: 0,
+            kept: 0,
+        }
+    }
+
+    #[test]
+    fn runs_are_found_where_the_bits_are() {
+        assert_eq!(run_in(u64::MAX, SPAN), Some(0));
+        assert_eq!(run_in(u64::MAX << 1, SPAN), None);
+        assert_eq!(run_in(0b0111_0110, 3), Some(4));
+        assert_eq!(run_in(0b0111_0110, 2), Some(1));
+        assert_eq!(run_in(0b0101, 2), None);
+        for count in 1..=SPAN {
+            assert_eq!(run_in(bits(SPAN - count, count), count), Some(SPAN - count));
+        }
+    }
+
+    #[test]
+    fn random_runs_never_overlap_and_all_come_back() {
+        let mut pool = pool(8);
+        let mut seed = 0x1234_5678_9abc_def1_u64;
+        let mut held: Vec<(usize, usize, u8)> = Vec::new();
+        for step in 0..20_000_u32 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            if held.len() < 60 && seed & 1 == 0 {
+                let count = 1 + (seed >> 8) as usize % 20;
+                if let Some(at) = pool.take(count) {
+                    let mark = step as u8;
+                    // SAFETY: ours until it is given back.
+                    unsafe { at.write_bytes(mark, count * PAGE) };
+                    held.push((at.addr().get(), count, mark));
+                }
+            } else if !held.is_empty() {
+                let (at, count, mark) = held.swap_remove((seed >> 8) as usize % held.len());
+                let first: *const u8 = ptr::with_exposed_provenance(at);
+                // SAFETY: as above.
+                let bytes = unsafe { std::slice::from_raw_parts(first, count * PAGE) };
+                assert!(bytes.iter().all(|&it| it == mark), "another run wrote here");
+                pool.give(at, count);
+            }
+        }
+        for (at, count, _) in held {
+            pool.give(at, count);
+        }
+        assert_eq!(pool.used, 0);
+        assert!(pool.free.iter().all(|&it| it == u64::MAX));
+        assert!(pool.kept <= KEPT, "{}", pool.kept);
+    }
+
+    #[test]
+    fn what_is_given_back_is_taken_first_and_too_much_of_it_goes_to_the_system() {
+        let mut pool = pool(64);
+        let runs: Vec<usize> = (0..400).map(|_| pool.take(7).unwrap().addr().get()).collect();
+        pool.give(runs[3], 7);
+        assert_eq!(pool.take(7).unwrap().addr().get(), runs[3]);
+        for &at in &runs {
+            pool.give(at, 7);
+        }
+        assert!(pool.kept <= KEPT, "{}", pool.kept);
+        assert_eq!(pool.take(7).unwrap().addr().get(), runs[0]);
+    }
+
+    #[test]
+    fn a_pool_that_is_full_says_so() {
+        let mut pool = pool(2);
+        assert!(pool.take(SPAN).is_some());
+        assert!(pool.take(SPAN - 1).is_some());
+        assert!(pool.take(2).is_none());
+        assert!(pool.take(1).is_some());
+        assert!(pool.take(1).is_none());
+    }
+}
