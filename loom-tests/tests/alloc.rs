@@ -124,7 +124,10 @@ fn half_a_magazine_changes_threads_over_the_shelf() {
 
 #[test]
 fn what_waits_on_a_shelf_is_not_forgotten() {
-    loom::model(|| {
+    let mut model = loom::model::Builder::new();
+    // Two switches are enough to catch what is listed above, and take a second.
+    model.preemption_bound = Some(2);
+    model.check(|| {
         let heap = Arc::new(ModelHeap::new());
         let hand = Hand::of(&heap);
         let sent = [1, 2, 3, 4].map(|value| Sent(alloc(&heap, &hand, value)));
