@@ -7,6 +7,7 @@ use std::sync::Arc;
 use skein_runtime::{Node, Settings, StartError};
 use skein_vm::ffi::lua_CFunction;
 
+pub mod arena_cli;
 pub mod check;
 pub mod config;
 pub mod core;

@@ -16,6 +16,9 @@ fn main() -> ExitCode {
     if let Some(("check", arguments)) = matches.subcommand() {
         return check(arguments.get_one::<PathBuf>("config").expect("clap requires it"));
     }
+    if let Some(("arena", arguments)) = matches.subcommand() {
+        return arena(arguments);
+    }
     let Some(config) = matches.get_one::<PathBuf>("config") else {
         eprintln!("{USAGE}");
         return ExitCode::from(FAILED);
@@ -40,6 +43,15 @@ fn check(config: &std::path::Path) -> ExitCode {
     }
 }
 
+/// Looks into a domain; a problem there is status 1.
+fn arena(arguments: &clap::ArgMatches) -> ExitCode {
+    match skein_bindings::arena_cli::run(arguments, &mut std::io::stdout().lock(), &mut std::io::stderr()) {
+        Ok(status) => ExitCode::from(status),
+        // Whoever read the report went away.
+        Err(_) => ExitCode::from(FAILED),
+    }
+}
+
 /// The arguments of the binary. Words behind the config file are ignored, as skynet ignores them.
 fn command_line() -> Command {
     let config = Arg::new("config").value_name("CONFIG").value_parser(value_parser!(PathBuf));
@@ -55,4 +67,5 @@ fn command_line() -> Command {
                 .about("Reads a config file, resolves every path in it and reports each problem")
                 .arg(config.required(true).help("The configuration file to check")),
         )
+        .subcommand(skein_bindings::arena_cli::command())
 }

@@ -40,6 +40,8 @@
 mod error;
 mod field;
 mod files;
+#[cfg(test)]
+mod golden;
 mod open;
 mod peer;
 mod superblock;
