@@ -28,6 +28,9 @@ use super::token::Token;
 /// Requests that ended without an answer, of which this many are remembered.
 const FORGOTTEN: usize = 1024;
 
+/// More places for timers than this are given up when all are free.
+const MANY_TIMERS: i64 = 1024;
+
 /// One life of a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct TaskId {
@@ -94,6 +97,8 @@ pub(super) enum Waiter {
         /// A message for the session is still to come. Not so for a `wait`.
         ticks: bool,
     },
+    /// A timer whose coroutine nobody has seen, so that it has none yet: its function is kept in this place.
+    Timer(i64),
 }
 
 /// What came of a response.
@@ -105,6 +110,8 @@ pub(super) enum Arrived {
     Dropped,
     /// This task continues.
     Task(TaskId),
+    /// The function in this place is to run.
+    Timer(i64),
 }
 
 /// A sleeper or waiter.
@@ -153,6 +160,9 @@ pub(super) struct Book {
     /// The fewest idle coroutines since the last trim: so many were not needed.
     pub(super) least_idle: usize,
     pub(super) waiting: HashMap<i32, Waiter, BuildHasherDefault<Mix>>,
+    /// Places for functions of timers: how many there are, and those that are free.
+    timers: i64,
+    free_timers: Vec<i64>,
     pub(super) sleeping: HashMap<Token, Sleeper, BuildHasherDefault<Mix>>,
     pub(super) woken: VecDeque<Woken>,
     /// Places for tokens that were ever given out.
@@ -269,6 +279,7 @@ impl Book {
         match self.waiting.remove(&session) {
             None => Arrived::Unknown,
             Some(Waiter::Gone) => Arrived::Dropped,
+            Some(Waiter::Timer(place)) => Arrived::Timer(place),
             Some(Waiter::Task { task, .. }) => {
                 if self.task(task).is_some() {
                     Arrived::Task(task)
@@ -276,6 +287,26 @@ impl Book {
                     Arrived::Dropped
                 }
             }
+        }
+    }
+
+    /// A place for the function of a timer.
+    #[inline]
+    pub(super) fn take_timer(&mut self) -> i64 {
+        self.free_timers.pop().unwrap_or_else(|| {
+            self.timers += 1;
+            self.timers
+        })
+    }
+
+    /// Nothing is kept in the place of a timer any more.
+    #[inline]
+    pub(super) fn free_timer(&mut self, place: i64) {
+        self.free_timers.push(place);
+        if self.free_timers.len() as i64 == self.timers && self.timers > MANY_TIMERS {
+            // A crowd has come and gone.
+            self.free_timers = Vec::new();
+            self.timers = 0;
         }
     }
 

@@ -104,9 +104,36 @@ impl Dispatcher {
                         self.drain(service, from);
                     }
                 }
+                Arrived::Timer(place) => {
+                    if self.run_timer(service, from, place, message) {
+                        self.drain(service, from);
+                    }
+                }
                 Arrived::Dropped => {}
                 Arrived::Unknown => self.unknown(from, desk::UNKNOWN_RESPONSE, message, None),
             }
+        }
+    }
+
+    /// Runs the function of a timer. True when the queues are to be drained now.
+    #[inline]
+    unsafe fn run_timer(
+        &self,
+        service: &ServiceState,
+        from: *mut lua_State,
+        place: i64,
+        message: Incoming,
+    ) -> bool {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let found = self.take_idle(from).or_else(|| self.take_new(from));
+            let Some((task, co)) = found else {
+                self.drop_timer(place);
+                self.refuse_for_want_of_memory(message);
+                return true;
+            };
+            self.move_timer(place, co);
+            self.run(service, from, task, co, 0)
         }
     }
 
@@ -207,7 +234,7 @@ impl Dispatcher {
 
     #[cold]
     fn refuse_for_want_of_memory(&self, message: Incoming) {
-        if message.session != 0 && message.ty != ERROR {
+        if message.session != 0 && message.ty != ERROR && message.ty != RESPONSE {
             self.send_error(message.source, message.session);
         }
         self.book.borrow_mut().report(b"not enough memory");

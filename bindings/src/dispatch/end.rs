@@ -134,6 +134,7 @@ pub(super) unsafe extern "C-unwind" fn give_up(state: *mut lua_State) -> c_int {
     unsafe {
         let (_, dispatcher) = at(state);
         let session = session_at(state, 1);
+        dispatcher.show_timer(state, session);
         let found = match guard(|| {
             let found = dispatcher.waiter(session);
             dispatcher.book.borrow_mut().give_up(session);
@@ -262,6 +263,7 @@ pub(super) unsafe extern "C-unwind" fn kill(state: *mut lua_State) -> c_int {
     unsafe {
         let (_, dispatcher) = at(state);
         let session = session_at(state, 1);
+        dispatcher.show_timer(state, session);
         let (task, co) = match guard(|| Ok(dispatcher.waiter(session))) {
             Ok(Some((_, _, true))) => {
                 return ffi::luaL_error(state, c"cannot close a running coroutine".as_ptr());
@@ -316,11 +318,12 @@ pub(super) unsafe extern "C-unwind" fn waiting(state: *mut lua_State) -> c_int {
         });
         for at in 0..listed.unwrap_or(0) {
             let session = *list.add(at);
+            dispatcher.show_timer(state, session);
             let found = guard(|| {
                 let mut book = dispatcher.book.borrow_mut();
                 let co = match book.waiting.get(&session) {
                     None => return Ok(None),
-                    Some(Waiter::Gone) => None,
+                    Some(Waiter::Gone | Waiter::Timer(_)) => None,
                     Some(&Waiter::Task { task, .. }) => Some(task),
                 };
                 let Some(task) = co else { return Ok(Some((std::ptr::null_mut(), None))) };
@@ -352,7 +355,7 @@ pub(super) unsafe extern "C-unwind" fn count(state: *mut lua_State) -> c_int {
         let (_, dispatcher) = at(state);
         let count = guard(|| {
             let book = dispatcher.book.borrow();
-            Ok(book.waiting.values().filter(|it| matches!(it, Waiter::Task { .. })).count())
+            Ok(book.waiting.values().filter(|it| !matches!(it, Waiter::Gone)).count())
         });
         match count {
             Ok(count) => ffi::lua_pushinteger(state, count as i64),

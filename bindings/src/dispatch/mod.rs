@@ -6,7 +6,8 @@
 //!
 //! # Who runs where
 //! * A *task* has a coroutine of its own, from a pool. Slot 1 of an idle one is the function [`serve`](serve::serve); a fork or a timer
-//!   lies above it, function and arguments, until its turn. So every task that has not begun is "suspended" to Lua, too.
+//!   lies above it, function and arguments, until its turn. So every task that has not begun is "suspended" to Lua, too. Only a
+//!   timer whose maker dropped the coroutine gets none before it is due, or somebody asks who waits (`book::Waiter::Timer`).
 //! * The *floor* is the Lua thread below all tasks when the runtime calls: what may raise outside of a task (`create`,
 //!   `explain`, handlers of unknown messages) is called protected on it. When a callback in Lua calls, its own thread
 //!   stands in.
@@ -132,7 +133,9 @@ mod desk {
     pub(super) const ID: c_int = 17;
     /// The metatable of what watches collections.
     pub(super) const WATCH: c_int = 18;
-    pub(super) const SLOTS: c_int = 18;
+    /// Place → function of a timer that has no coroutine yet.
+    pub(super) const TIMERS: c_int = 19;
+    pub(super) const SLOTS: c_int = 19;
 }
 
 /// Registry keys, by address.
@@ -354,6 +357,7 @@ pub unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
         ffi::lua_createtable(state, 0, 1);
         closure(state, service, pool::collected, SERVICE);
         ffi::lua_setfield(state, -2, c"__gc".as_ptr());
+        ffi::lua_createtable(state, 0, 0);
         debug_assert_eq!(ffi::lua_gettop(state) - top, desk::SLOTS);
         ffi::lua_xmove(state, desk, desk::SLOTS);
 

@@ -270,9 +270,103 @@ unsafe fn answer_task(state: *mut lua_State, co: *mut lua_State) {
 pub(super) unsafe extern "C-unwind" fn timeout(state: *mut lua_State) -> c_int {
     // SAFETY: as in `sleep`.
     unsafe {
+        let (_, dispatcher) = at(state);
+        if skein_vm::walk::is_for_nothing(state) && !dispatcher.trace_timers.get() {
+            start_plain(state, dispatcher);
+            return 0;
+        }
         start_timeout(state);
     }
     1
+}
+
+/// A timer whose coroutine its maker does not want to see.
+unsafe fn start_plain(state: *mut lua_State, dispatcher: &Dispatcher) {
+    let desk = dispatcher.desk.get();
+    // SAFETY: as in `sleep`. To put the function in its place may raise for want of memory; then the place stays unused.
+    unsafe {
+        let ticks = ffi::luaL_checkinteger(state, 1) as i32;
+        ffi::lua_settop(state, 2);
+        let place = match guard(|| Ok(dispatcher.book.borrow_mut().take_timer())) {
+            Ok(place) => place,
+            Err(error) => raise(state, error),
+        };
+        ffi::lua_pushvalue(desk, desk::TIMERS);
+        ffi::lua_xmove(desk, state, 1);
+        ffi::lua_rotate(state, 2, 1);
+        ffi::lua_rawseti(state, 2, place);
+        let started = guard(|| {
+            dispatcher.clear_way();
+            let session = dispatcher.ctx.timeout(ticks);
+            if session.is_err() {
+                dispatcher.drop_timer(place);
+            }
+            let session = session?;
+            dispatcher.seen(session);
+            dispatcher.book.borrow_mut().waiting.insert(session, Waiter::Timer(place));
+            Ok(())
+        });
+        if let Err(error) = started {
+            raise(state, error);
+        }
+    }
+}
+
+impl Dispatcher {
+    /// Takes the function of a timer out of its place, onto a coroutine of ours that has no work.
+    ///
+    /// # Safety
+    /// `co` is a state of this service with a free slot. Nothing raises.
+    pub(super) unsafe fn move_timer(&self, place: i64, co: *mut lua_State) {
+        let desk = self.desk.get();
+        // SAFETY: the desk has room; a field is read, and set to nil.
+        unsafe {
+            ffi::lua_rawgeti(desk, desk::TIMERS, place);
+            ffi::lua_xmove(desk, co, 1);
+        }
+        self.drop_timer(place);
+    }
+
+    /// Forgets the function of a timer.
+    pub(super) fn drop_timer(&self, place: i64) {
+        let desk = self.desk.get();
+        // SAFETY: the desk has room; to set a field that exists to nil allocates nothing.
+        unsafe {
+            ffi::lua_pushnil(desk);
+            ffi::lua_rawseti(desk, desk::TIMERS, place);
+        }
+        self.book.borrow_mut().free_timer(place);
+    }
+
+    /// Sees to it that the timer of `session`, if it is one without a coroutine, has one.
+    ///
+    /// # Safety
+    /// As [`Dispatcher::take`].
+    pub(super) unsafe fn show_timer(&self, state: *mut lua_State, session: i32) {
+        // SAFETY: by the caller's promise. Making a coroutine may run finalizers, which are Lua code: the place is looked up
+        // after that.
+        unsafe {
+            if !matches!(self.book.borrow().waiting.get(&session), Some(Waiter::Timer(_))) {
+                return;
+            }
+            let (task, co) = self.take(state);
+            let place = match self.book.borrow().waiting.get(&session) {
+                Some(&Waiter::Timer(place)) => Some(place),
+                _ => None,
+            };
+            let shown = attempt(|| match place {
+                Some(place) => {
+                    self.move_timer(place, co);
+                    let waiter = Waiter::Task { task, target: Target::None, ticks: true };
+                    self.book.borrow_mut().waiting.insert(session, waiter);
+                }
+                None => self.book.borrow_mut().release(task),
+            });
+            if let Err(error) = shown {
+                raise(state, error);
+            }
+        }
+    }
 }
 
 /// `dispatch.arm(ticks, f): thread, integer`: as `timeout`, with the session of the timer.

@@ -233,6 +233,33 @@ check.run("tasks", function()
         skynet.timeout(2, function() skynet.killthread(served) end)
         check.raises("kill before ret", "call failed", skynet.call, skynet.self(), "lua", "late")
     end
+    -- A timer whose coroutine nobody took has one as soon as somebody looks.
+    before = skynet.task()
+    local done = {}
+    skynet.timeout(2, function()
+        rec(coroutine.isyieldable() and "plain")
+        skynet.timeout(1, function()
+            skynet.sleep(0)
+            rec "slept"
+            skynet.timeout(1, function()
+                rec(type(skynet.timeout(1, function() skynet.wakeup(done) end)))
+            end)
+        end)
+    end)
+    check.eq("plain timer counts", skynet.task(), before + 1)
+    all = {}
+    skynet.task(all)
+    skynet.wait(done)
+    check.eq("plain timers", rec(), "plain slept thread")
+    for i = 1, 3000 do
+        skynet.timeout(1, function()
+            if i % 1000 == 0 then rec(i) end
+            if i == 3000 then skynet.wakeup(done) end
+        end)
+    end
+    collectgarbage()
+    skynet.wait(done)
+    check.eq("a crowd of plain timers", rec(), "1000 2000 3000")
     -- trace_timeout
     skynet.trace_timeout(true)
     local timer = skynet.timeout(2, function() end)

@@ -16,6 +16,11 @@ typedef struct skein_Item {
 enum { WALK_NIL, WALK_FALSE, WALK_TRUE, WALK_INTEGER, WALK_REAL, WALK_STRING,
        WALK_POINTER, WALK_TABLE, WALK_OTHER };
 
+/* How many results whoever called the running C function wants; -1: all there are. */
+LUA_API int skein_wanted (lua_State *L) {
+  return get_nresults(L->ci->callstatus);
+}
+
 static inline void walk_read (int tt, const Value *v, skein_Item *item) {
   switch (withvariant(tt)) {
     case LUA_VNIL: case LUA_VEMPTY: case LUA_VABSTKEY:

@@ -10,6 +10,19 @@ use std::{ptr, slice};
 
 use crate::ffi::lua_State;
 
+/// Whether whoever called the running C function drops what it answers.
+///
+/// # Safety
+/// `state` runs a C function.
+#[inline(always)]
+pub unsafe fn is_for_nothing(state: *mut lua_State) -> bool {
+    unsafe extern "C-unwind" {
+        fn skein_wanted(state: *mut lua_State) -> c_int;
+    }
+    // SAFETY: by the caller's promise.
+    unsafe { skein_wanted(state) == 0 }
+}
+
 /// A table of the state. See the module for how long it is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table(*const c_void);
