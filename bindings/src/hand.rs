@@ -6,10 +6,13 @@
 //! made up) is refused, whatever lies at the address by now.
 //!
 //! # Invariants
-//! * **N1** A block in the hand is owned by the hand, and by nobody else.
+//! * **N1** A block in the hand is owned by the hand, and by nobody else but strings of this state that show its end.
 //! * **N2** What Lua code can reach takes blocks only through [`Hand::take`], [`Hand::discard`] and [`Hand::take_packed`].
 //! * **N3** While somebody reads a block ([`Hand::begin_reading`]), no block leaves: it is copied for whoever takes it, and
 //!   freed when the reading is over. For unpacking makes Lua values, that may run finalizers, and those are Lua code.
+//!
+//! A block that a string shows too has no sole owner any more. If it is taken while the string lives, what travels is an
+//! envelope around it.
 //!
 //! # From skynet
 //! Nothing: there every pointer is believed.
@@ -17,8 +20,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Deref;
+use std::ptr::NonNull;
 
-use skein_arena::{Arena, Block};
+use skein_arena::{Arena, Block, Header, Kind, Payload};
+use skein_vm::external;
 
 use crate::seri::carrier;
 
@@ -56,15 +62,26 @@ struct Held {
     /// Given last: the usual one to be taken next.
     last: Option<At>,
     /// Given before that. Several blocks at one address: envelopes around the same shared payload.
-    others: HashMap<usize, (Block, Vec<Block>), BuildHasherDefault<AddressHasher>>,
+    others: HashMap<usize, (Item, Vec<Item>), BuildHasherDefault<AddressHasher>>,
     /// Taken during a reading.
-    doomed: Vec<Block>,
+    doomed: Vec<Item>,
 }
 
 struct At {
     address: usize,
-    block: Block,
+    block: Item,
 }
+
+/// A block in the hand.
+enum Item {
+    /// The hand is its only owner.
+    Sole(Block),
+    /// Strings own it too, or did.
+    Shared(Payload),
+}
+
+/// A payload becomes a string without a copy from this size on, unless others own it already: then always.
+const WORTHWHILE: usize = 1024;
 
 impl Hand {
     pub(crate) fn new() -> Hand {
@@ -79,7 +96,7 @@ impl Hand {
             return at;
         }
         let mut held = self.held.borrow_mut();
-        if let Some(before) = held.last.replace(At { address: at.addr(), block }) {
+        if let Some(before) = held.last.replace(At { address: at.addr(), block: Item::Sole(block) }) {
             held.push(before);
         }
         at
@@ -89,7 +106,7 @@ impl Hand {
     #[inline]
     pub(crate) fn begin_message(&self, block: Block) {
         let address = block.as_ptr().addr();
-        self.held.borrow_mut().message = Some(At { address, block });
+        self.held.borrow_mut().message = Some(At { address, block: Item::Sole(block) });
     }
 
     /// Ends it, and every reading that an error cut short.
@@ -116,14 +133,31 @@ impl Hand {
             Ok(size) if size <= len => size,
             _ => return Err(Refused::Size { address, size, len }.into()),
         };
-        let mut block = held.remove(address).ok_or(Refused::NotHeld(address))?;
+        let item = held.remove(address).ok_or(Refused::NotHeld(address))?;
         if self.reading.get() > 0 {
-            let copy = arena.copy_from(&block[..size]);
-            held.doomed.push(block);
+            let copy = arena.copy_from(&item[..size]);
+            held.doomed.push(item);
             return Ok(copy?);
         }
+        let mut block = match item.unshare(arena) {
+            Ok(block) => block,
+            Err((error, item)) => {
+                held.push(At { address, block: item });
+                return Err(error.into());
+            }
+        };
         block.truncate(size);
         Ok(block)
+    }
+
+    /// The payload whose last bytes the `len` bytes at `at` are, if they should become a string without a copy. They belong
+    /// to the block at `address`. The header has an owner as long as the block is held.
+    #[inline]
+    pub(crate) fn lend(&self, address: usize, at: *const u8, len: usize) -> Option<NonNull<Header>> {
+        if len <= external::SHORT {
+            return None;
+        }
+        self.held.borrow_mut().lend(address, at, len)
     }
 
     /// Frees the block at `address`.
@@ -152,12 +186,20 @@ impl Hand {
                 || held.others.contains_key(&address))
     }
 
-    /// Takes a block for a message that was packed with a pointer to it. None: somebody was faster, or it is being read.
-    pub(crate) fn take_packed(&self, address: usize) -> Option<Block> {
+    /// Takes a block for a message that was packed with a pointer to it. None: somebody was faster, it is being read, or a
+    /// string shows it and the arena has no room for an envelope.
+    pub(crate) fn take_packed(&self, arena: Arena, address: usize) -> Option<Block> {
         if !self.is_own(address) {
             return None;
         }
-        self.held.borrow_mut().remove(address)
+        let mut held = self.held.borrow_mut();
+        match held.remove(address)?.unshare(arena) {
+            Ok(block) => Some(block),
+            Err((_, block)) => {
+                held.push(At { address, block });
+                None
+            }
+        }
     }
 
     /// Where the block at `address` is, if it is held and has `size` bytes.
@@ -177,17 +219,20 @@ impl Hand {
     /// Whether the block at `address` carries others in transit.
     #[inline]
     pub(crate) fn is_carrier(&self, address: usize) -> bool {
-        self.held.borrow().find(address).is_some_and(carrier::is_carrier)
+        self.held.borrow().find(address).and_then(Item::sole).is_some_and(carrier::is_carrier)
     }
 
     /// The addresses of the blocks that are in transit inside the block at `address`.
     pub(crate) fn carried(&self, address: usize) -> Vec<usize> {
-        self.held.borrow().find(address).map(carrier::carried).unwrap_or_default()
+        self.held.borrow().find(address).and_then(Item::sole).map(carrier::carried).unwrap_or_default()
     }
 
     /// Claims the block at `packed`, in transit inside the block at `address`, and gives it.
     pub(crate) fn claim(&self, address: usize, packed: usize) {
-        let claimed = self.held.borrow().find(address).and_then(|carrier| carrier::claim(carrier, packed));
+        let held = self.held.borrow();
+        let claimed =
+            held.find(address).and_then(Item::sole).and_then(|carrier| carrier::claim(carrier, packed));
+        drop(held);
         if let Some(block) = claimed {
             self.give(block);
         }
@@ -224,7 +269,7 @@ impl Hand {
 
 impl Held {
     #[inline]
-    fn find(&self, address: usize) -> Option<&Block> {
+    fn find(&self, address: usize) -> Option<&Item> {
         let is_it = |it: &&At| it.address == address && address != 0;
         if let Some(at) = self.last.as_ref().filter(is_it).or(self.message.as_ref().filter(is_it)) {
             return Some(&at.block);
@@ -235,8 +280,42 @@ impl Held {
         self.others.get(&address).map(|(block, _)| block)
     }
 
+    /// See [`Hand::lend`].
+    fn lend(&mut self, address: usize, at: *const u8, len: usize) -> Option<NonNull<Header>> {
+        let slot = [&mut self.last, &mut self.message].into_iter().flatten().find(|it| it.address == address);
+        let item = match slot {
+            Some(it) => &mut it.block,
+            None => &mut self.others.get_mut(&address)?.0,
+        };
+        let ends = |first: *const u8, size: usize, memory: usize| {
+            first.addr() + size == at.addr() + len && len >= memory / 2
+        };
+        match item {
+            Item::Sole(block) if block.kind() == Kind::Bytes => {
+                if len < WORTHWHILE || !ends(block.as_ptr(), block.len(), block.footprint()) {
+                    return None;
+                }
+                // SAFETY: read and written at once: a block becomes a payload, and nothing in between can fail.
+                let block = unsafe { std::ptr::read(block) };
+                let payload = block.share();
+                let header = payload.as_raw();
+                // SAFETY: the block that was here has moved into the payload.
+                unsafe { std::ptr::write(item, Item::Shared(payload)) };
+                Some(header)
+            }
+            Item::Sole(block) => {
+                let payload = block.forwarded().filter(|it| it.kind() == Kind::Bytes)?;
+                ends(payload.as_ptr(), payload.len(), payload.footprint()).then(|| payload.as_raw())
+            }
+            Item::Shared(payload) => {
+                let fits = len >= WORTHWHILE && ends(payload.as_ptr(), payload.len(), payload.footprint());
+                fits.then(|| payload.as_raw())
+            }
+        }
+    }
+
     #[inline]
-    fn remove(&mut self, address: usize) -> Option<Block> {
+    fn remove(&mut self, address: usize) -> Option<Item> {
         if address == 0 {
             return None;
         }
@@ -259,6 +338,47 @@ impl Held {
                 free.insert((block, Vec::new()));
             }
             Entry::Occupied(taken) => taken.into_mut().1.push(block),
+        }
+    }
+}
+
+impl Item {
+    /// The block, if nobody else ever owned it.
+    fn sole(&self) -> Option<&Block> {
+        match self {
+            Item::Sole(block) => Some(block),
+            Item::Shared(_) => None,
+        }
+    }
+
+    #[inline]
+    fn as_ptr(&self) -> *const u8 {
+        match self {
+            Item::Sole(block) => block.as_ptr(),
+            Item::Shared(payload) => payload.as_ptr(),
+        }
+    }
+
+    /// A block that can be sent: an envelope around it while strings show it.
+    #[inline]
+    fn unshare(self, arena: Arena) -> Result<Block, (skein_arena::Error, Item)> {
+        match self {
+            Item::Sole(block) => Ok(block),
+            Item::Shared(payload) => payload.try_unique().or_else(|payload| {
+                arena.forward(payload.clone()).map_err(|error| (error, Item::Shared(payload)))
+            }),
+        }
+    }
+}
+
+impl Deref for Item {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Item::Sole(block) => block,
+            Item::Shared(payload) => payload,
         }
     }
 }

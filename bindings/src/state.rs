@@ -243,7 +243,8 @@ impl ServiceState {
             return Ok(out.finish(self.arena)?);
         }
         // A finalizer or a `__pairs` may have given some away meanwhile; those travel as plain numbers.
-        let claims: Vec<Block> = pointers.into_iter().filter_map(|it| self.hand.take_packed(it)).collect();
+        let claims: Vec<Block> =
+            pointers.into_iter().filter_map(|it| self.hand.take_packed(self.arena, it)).collect();
         match carrier::seal(self.arena, out, claims) {
             Ok(block) => Ok(block),
             Err((error, claims)) => {

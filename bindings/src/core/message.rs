@@ -4,6 +4,8 @@ use std::ffi::c_int;
 use std::slice;
 
 use super::service;
+use skein_vm::external;
+
 use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise, raise_argument, type_name};
 use crate::seri::pack::Refused;
 use crate::seri::unpack;
@@ -105,7 +107,7 @@ pub(super) unsafe extern "C-unwind" fn unpack(state: *mut lua_State) -> c_int {
         }
         if kind == ffi::LUA_TSTRING {
             let text = bytes(state, 1).unwrap_or_default();
-            return match unpack::unpack(state, text) {
+            return match unpack::unpack(state, text, |_, _| None) {
                 Ok(values) => values,
                 Err(failed) => raise(state, Raise::new(failed)),
             };
@@ -155,10 +157,16 @@ unsafe fn unpack_block(
     stream: &[u8],
 ) -> c_int {
     let before = service.hand.begin_reading();
-    // SAFETY: the block stays while it is being read (N3). A memory error leaves the reading open, which the end of the message
-    // closes.
+    let mut lent = 0;
+    // SAFETY: the block stays while it is being read (N3), and what is lent of it as well. A memory error leaves the reading
+    // open, which the end of the message closes.
     let values = unsafe {
-        match unpack::unpack(state, stream) {
+        let lend = |at: *const u8, len| {
+            let owner = guard(|| Ok(service.hand.lend(address, at, len))).ok().flatten()?;
+            lent = len;
+            Some(owner)
+        };
+        match unpack::unpack(state, stream, lend) {
             Ok(values) => values,
             Err(failed) => {
                 service.hand.end_reading(before);
@@ -166,7 +174,7 @@ unsafe fn unpack_block(
             }
         }
     };
-    service.count_out(stream.len());
+    service.count_out(stream.len() - lent);
     if service.hand.is_carrier(address) {
         claim(service, address, stream);
     }
@@ -188,7 +196,7 @@ fn claim(service: &ServiceState, address: usize, stream: &[u8]) {
     });
 }
 
-/// `core.tostring(message: lightuserdata?, size: integer): string | nothing`. Takes nothing.
+/// `core.tostring(message: lightuserdata?, size: integer): string | nothing`. Takes nothing; a large message is not copied.
 pub(super) unsafe extern "C-unwind" fn tostring(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive when these raise.
     unsafe {
@@ -207,8 +215,14 @@ pub(super) unsafe extern "C-unwind" fn tostring(state: *mut lua_State) -> c_int 
             return 1;
         }
         let service = service(state);
-        match guard(|| Ok(service.hand.look(address, size)?)) {
-            Ok((at, len)) => {
+        let found = guard(|| {
+            let (at, len) = service.hand.look(address, size)?;
+            Ok((at, len, service.hand.lend(address, at, len)))
+        });
+        match found {
+            // Until the string has its own reference no Lua code runs that could free the block.
+            Ok((at, len, Some(owner))) => external::push(state, owner, at, len),
+            Ok((at, len, None)) => {
                 // Lua copies the bytes before it collects garbage, so the block need not be held.
                 ffi::lua_pushlstring(state, at.cast(), len);
                 service.count_out(len);

@@ -1,12 +1,14 @@
 //! `send`, `redirect`, `genid`, `harbor`.
 //!
-//! A string is copied once, into the block that travels. A light userdata moves: the block leaves our hand, and nothing is
+//! A string is copied once, into the block that travels; one that shows a block itself travels as a reference to that. A light userdata moves: the block leaves our hand, and nothing is
 //! copied, also when it is the message being handled. It is gone then, whether or not it could be delivered.
 
 use std::ffi::c_int;
+use std::ptr::NonNull;
 
-use skein_arena::Block;
+use skein_arena::{Block, Header};
 use skein_runtime::{Handle, MessageType, SendError};
+use skein_vm::external;
 
 use super::service;
 use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise, type_name};
@@ -64,6 +66,13 @@ pub(crate) enum To<'a> {
 pub(crate) enum Body<'a> {
     /// Bytes to be copied.
     Text(&'a [u8]),
+    /// The bytes of a string that shows a block; it owns a reference as long as the bytes are good.
+    Shown {
+        /// The bytes.
+        text: &'a [u8],
+        /// The block.
+        owner: NonNull<Header>,
+    },
     /// A block in hand.
     Pointer {
         /// Its address.
@@ -132,7 +141,13 @@ pub(crate) unsafe fn body<'a>(state: *mut lua_State, index: c_int) -> Body<'a> {
     // SAFETY: by the caller's promise.
     unsafe {
         match ffi::lua_type(state, index) {
-            ffi::LUA_TSTRING => Body::Text(bytes(state, index).unwrap_or_default()),
+            ffi::LUA_TSTRING => {
+                let text = bytes(state, index).unwrap_or_default();
+                match external::owner(state, index) {
+                    Some(owner) => Body::Shown { text, owner },
+                    None => Body::Text(text),
+                }
+            }
             ffi::LUA_TLIGHTUSERDATA => Body::Pointer {
                 address: ffi::lua_touserdata(state, index).addr(),
                 size: ffi::luaL_checkinteger(state, index + 1),
@@ -190,6 +205,12 @@ pub(crate) fn deliver(
             let block = service.arena.copy_from(text)?;
             service.ctx.add_copied_in(text.len());
             Some(block)
+        }
+        Body::Shown { text, owner } => {
+            // SAFETY: the string keeps its reference while its bytes are good.
+            let payload = unsafe { external::payload(owner) };
+            let start = text.as_ptr().addr() - payload.as_ptr().addr();
+            Some(service.arena.forward_part(payload, start, text.len())?)
         }
         Body::Pointer { address: 0, size } => {
             return Err(Raise::new(format_args!("a null pointer has no {size} bytes to send")));

@@ -5,12 +5,18 @@
 //! has, so that tables are made in their final size. The second pass makes the values, and trusts the first. Between the two
 //! nobody may change the bytes; whoever calls holds the block, or the string, that they lie in.
 //!
+//! A long string at the end of a message, outside of tables, ends the block that the message is: it need not be copied
+//! ([`skein_vm::external`]). Whether it is worth it is for the caller to say.
+//!
 //! Whatever fails is raised by the caller, so that what was pushed by then is no result of the function.
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 use std::{fmt, ptr};
 
+use skein_arena::Header;
+use skein_vm::external;
 use skein_vm::ffi::{self, lua_State};
 
 use super::scan::{Check, Malformed, NOTED, Notes, Scan};
@@ -44,15 +50,21 @@ impl fmt::Display for Failed {
 /// Free slots that are made at a time.
 const SLOTS: c_int = 16;
 
-/// Pushes the values of `bytes`, and says how many.
+/// Pushes the values of `bytes`, and says how many. If the last of them is a long string, `lend` is asked for the payload that
+/// ends with it; without one it is copied.
 ///
 /// # Errors
 /// Some values may have been pushed.
 ///
 /// # Safety
 /// `state` runs a C function that has pushed nothing. `bytes` stay as they are, whatever Lua code the collector runs
-/// meanwhile. May raise a memory error: nothing with a destructor may be alive.
-pub(crate) unsafe fn unpack(state: *mut lua_State, bytes: &[u8]) -> Result<c_int, Failed> {
+/// meanwhile. What `lend` answers is as [`external::push`] demands. May raise a memory error: nothing with a destructor may
+/// be alive, and `lend` has none.
+pub(crate) unsafe fn unpack(
+    state: *mut lua_State,
+    bytes: &[u8],
+    mut lend: impl FnMut(*const u8, usize) -> Option<NonNull<Header>>,
+) -> Result<c_int, Failed> {
     let mut notes = Notes::new();
     let mut scan = Scan { rest: bytes, notes: &mut notes };
     let mut values: c_int = 0;
@@ -65,6 +77,15 @@ pub(crate) unsafe fn unpack(state: *mut lua_State, bytes: &[u8]) -> Result<c_int
             }
             if byte & 7 == TABLE {
                 scan.push_table(state, byte >> 3)?;
+            } else if byte & 7 == LONG_STRING {
+                let text = scan.string(byte)?;
+                let owner = if scan.rest.is_empty() { lend(text.as_ptr(), text.len()) } else { None };
+                match owner {
+                    Some(owner) => external::push(state, owner, text.as_ptr(), text.len()),
+                    None => {
+                        ffi::lua_pushlstring(state, text.as_ptr().cast(), text.len());
+                    }
+                }
             } else {
                 scan.push_scalar(state, byte)?;
             }
@@ -93,7 +114,7 @@ impl Scan<'_> {
                     let address = u64::from_le_bytes(self.take(Check::Pointer)?) as usize;
                     ffi::lua_pushlightuserdata(state, ptr::with_exposed_provenance_mut(address));
                 }
-                SHORT_STRING | LONG_STRING => {
+                SHORT_STRING => {
                     let text = self.string(byte)?;
                     ffi::lua_pushlstring(state, text.as_ptr().cast(), text.len());
                 }

@@ -23,4 +23,13 @@ const void *skein_vm_keep (const char *name, const void *proto);
 struct lua_State;
 void skein_vm_prime (struct lua_State *L);
 
+/* one more reference to an arena block, and one less */
+void skein_vm_acquire (void *block);
+void skein_vm_release (void *block);
+
+/* bytes that a counted state holds outside of its allocator; 0 if that is above its
+   limit, and nothing was counted */
+int skein_vm_charge (void *memory, size_t bytes);
+void skein_vm_discharge (void *memory, size_t bytes);
+
 #endif

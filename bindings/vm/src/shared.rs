@@ -51,14 +51,6 @@ unsafe extern "C-unwind" {
     /// A full collection that writes 1 at `notes[slot]` for every slot with an object the state refers to. Zero if the
     /// state is inside a finalizer, and nothing was done.
     pub fn shr_scan(state: *mut lua_State, notes: *mut u8) -> c_int;
-    /// Adds to (or takes from) the collector's account memory that lies outside the state.
-    pub fn shr_account(state: *mut lua_State, delta: isize);
-    /// [`shr_account`] by the address of [`shr_global`], for when no `lua_State` is at hand.
-    pub fn shr_account_g(global: *mut c_void, delta: isize);
-    /// What all coroutines of a state have in common.
-    pub fn shr_global(state: *mut lua_State) -> *mut c_void;
-    /// Runs a step of the collector if one is due. May run finalizers: call it where Lua may run.
-    pub fn shr_checkgc(state: *mut lua_State);
     /// A number that differs between machines whose objects are laid out differently.
     pub fn shr_abi() -> u64;
 }

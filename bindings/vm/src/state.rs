@@ -163,6 +163,24 @@ impl Memory {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
+    /// Counts `bytes` that the state holds outside of its allocator; false, and nothing counted, if that is above the limit.
+    pub(crate) fn charge(&self, bytes: usize) -> bool {
+        let used = self.used.load(Ordering::Relaxed).saturating_add(bytes);
+        if used > self.limit.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.used.store(used, Ordering::Relaxed);
+        if used > self.warn_above.load(Ordering::Relaxed) {
+            self.warn(used);
+        }
+        true
+    }
+
+    /// Takes back what was charged.
+    pub(crate) fn discharge(&self, bytes: usize) {
+        self.used.store(self.used.load(Ordering::Relaxed).wrapping_sub(bytes), Ordering::Relaxed);
+    }
+
     /// Raises `signal 0` in the code that the state runs, or will run next, once for each request. Says whether this is a
     /// new one: there is one at a time. Only states that were [entered](crate::interrupt::enter) are open to it.
     pub fn interrupt(&self) -> bool {

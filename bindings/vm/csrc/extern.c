@@ -1,0 +1,40 @@
+/*
+** Making and recognising strings whose bytes lie in an arena block (extern.h).
+*/
+
+/* pushes the 'len' > LUAI_MAXSHORTLEN bytes at 's', with a NUL behind them, as a string
+   that owns a reference to the block 'owner' from when nothing can raise any more; until
+   then the caller keeps the block alive. Runs the collector as any new string does. */
+LUA_API void skein_pushblock (lua_State *L, const char *s, size_t len, void *owner) {
+  global_State *g = G(L);
+  TString *ts;
+  int counted = g->frealloc == skein_counted;
+  lua_assert(len > LUAI_MAXSHORTLEN && s[len] == '\0');
+  ts = createstrobj(L, sizeof(TString), LUA_VLNGSTR, g->seed);
+  /* an empty one, in case that there is no room for more */
+  ts->shrlen = SKEIN_STRBLOCK;
+  ts->u.lnglen = 0;
+  ts->contents = cast_charp("");
+  ts->falloc = NULL;
+  ts->ud = NULL;
+  setsvalue2s(L, L->top.p, ts);
+  api_incr_top(L);
+  if (counted && l_unlikely(!skein_vm_charge(g->ud, len))) {
+    /* as the machine does when an allocation fails */
+    if (completestate(g) && !g->gcstopem) luaC_fullgc(L, 1);
+    if (!skein_vm_charge(g->ud, len)) luaM_error(L);
+  }
+  skein_vm_acquire(owner);
+  ts->contents = cast_charp(s);
+  ts->u.lnglen = len;
+  ts->ud = owner;
+  g->GCdebt -= cast(l_mem, len);
+  luaC_checkGC(L);
+}
+
+/* the block that the string at 'idx' refers to; NULL if it is none of ours */
+LUA_API void *skein_blockof (lua_State *L, int idx) {
+  const TValue *o = index2value(L, idx);
+  if (!ttislngstring(o) || tsvalue(o)->shrlen != SKEIN_STRBLOCK) return NULL;
+  return tsvalue(o)->ud;
+}

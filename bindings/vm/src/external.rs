@@ -1,0 +1,90 @@
+//! Strings without copies: Lua strings whose bytes lie in an arena block.
+//!
+//! To Lua they are long strings like others, for every function of the API and of the libraries. The bytes are those of the
+//! block; the string owns a reference to it, which is dropped when the collector frees the string or the state is closed.
+//! So the block lives as long as anybody shows it, and is never written meanwhile: it has two owners at least.
+//!
+//! # Invariants
+//! * **E1** Behind the last byte lies a NUL, as C code expects of every string: the bytes end their block.
+//! * **E2** The reference is taken after the last step that can raise, and dropped once, with the object.
+//! * **E3** The bytes count as if the string had them itself: in the collector's pace, and in [`Memory`] with its limit. At the
+//!   limit there is a full collection, then `not enough memory`.
+//!
+//! # From skynet
+//! Nothing: there every payload that becomes a string is copied.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::ptr::NonNull;
+
+use skein_arena::{Header, Payload};
+
+use crate::ffi::lua_State;
+use crate::state::Memory;
+
+/// Strings up to this length are interned; their bytes are always Lua's own.
+pub const SHORT: usize = 40;
+
+unsafe extern "C-unwind" {
+    fn skein_pushblock(state: *mut lua_State, at: *const c_char, len: usize, owner: *mut c_void);
+    fn skein_blockof(state: *mut lua_State, index: c_int) -> *mut c_void;
+}
+
+/// Pushes `len` bytes at `at` as a string that owns a reference to the block of `owner`.
+///
+/// # Safety
+/// `state` is valid and has a free slot. `owner` is the header of a payload with an owner that stays until this returns, also
+/// when it raises; `at` and `len` name its last bytes, more than [`SHORT`] (E1). May raise a memory error and may run
+/// finalizers: nothing with a destructor may be alive.
+#[inline]
+pub unsafe fn push(state: *mut lua_State, owner: NonNull<Header>, at: *const u8, len: usize) {
+    // SAFETY: by the caller's promise.
+    unsafe { skein_pushblock(state, at.cast(), len, owner.as_ptr().cast()) }
+}
+
+/// The header of the block whose bytes the string at `index` shows; `None` if it has bytes of its own, or is no string. Good
+/// as long as the string is alive.
+///
+/// # Safety
+/// `index` is acceptable to `state`.
+#[inline]
+pub unsafe fn owner(state: *mut lua_State, index: c_int) -> Option<NonNull<Header>> {
+    // SAFETY: by the caller's promise.
+    NonNull::new(unsafe { skein_blockof(state, index) }).map(NonNull::cast)
+}
+
+/// One more owner of a block.
+///
+/// # Safety
+/// `owner` came from [`owner`], and its string is still alive.
+#[inline]
+pub unsafe fn payload(owner: NonNull<Header>) -> Payload {
+    // SAFETY: the string owns a reference; the count is for what we answer.
+    unsafe {
+        owner.as_ref().acquire();
+        Payload::from_raw(owner)
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn skein_vm_acquire(owner: *mut c_void) {
+    // SAFETY: a header with an owner, as `push` was promised.
+    unsafe { &*owner.cast::<Header>() }.acquire();
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn skein_vm_release(owner: *mut c_void) {
+    // SAFETY: the reference that `skein_vm_acquire` counted for this string, which is gone (E2).
+    drop(unsafe { Payload::from_raw(NonNull::new_unchecked(owner.cast())) });
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn skein_vm_charge(memory: *mut c_void, bytes: usize) -> c_int {
+    // SAFETY: the machine passes what a state with our allocator has as its `ud`.
+    c_int::from(unsafe { &*memory.cast::<Memory>() }.charge(bytes))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn skein_vm_discharge(memory: *mut c_void, bytes: usize) {
+    // SAFETY: as in `skein_vm_charge`.
+    unsafe { &*memory.cast::<Memory>() }.discharge(bytes);
+}
