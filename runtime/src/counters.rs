@@ -2,6 +2,8 @@
 
 use skein_arena::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::sched::WorkerCounters;
+
 /// Why a message was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dropped {
@@ -45,6 +47,8 @@ pub struct Counters {
     pub dropped_remote: u64,
     /// Timeouts pending.
     pub timeouts: usize,
+    /// What each worker did.
+    pub workers: Vec<WorkerCounters>,
 }
 
 impl NodeCounters {
@@ -52,11 +56,12 @@ impl NodeCounters {
         self.dropped[reason as usize].fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn snapshot(&self, services: usize, timeouts: usize) -> Counters {
+    pub(crate) fn snapshot(&self, services: usize, timeouts: usize, workers: Vec<WorkerCounters>) -> Counters {
         let of = |reason: Dropped| self.dropped[reason as usize].load(Relaxed);
         Counters {
             services,
             timeouts,
+            workers,
             dropped_requests: of(Dropped::Request),
             dropped_answers: of(Dropped::Answer),
             dropped_unsent: of(Dropped::NoSource),

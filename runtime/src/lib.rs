@@ -38,7 +38,7 @@
 //! # Ok::<(), skein_runtime::StartError>(())
 //! ```
 //!
-//! Under `cfg(loom)` only the protocols exist: `handle`, `mailbox`, `sched::Park`.
+//! Under `cfg(loom)` only the protocols exist: `handle`, `mailbox`, the decisions of `sched`.
 
 pub mod handle;
 pub mod mailbox;

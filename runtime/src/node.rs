@@ -37,7 +37,10 @@ use crate::{
     mailbox::Pushed,
     monitor::{self, MonitorRest, Watch},
     native::{self, harbor::Gateway},
-    sched::{RunQueue, Scheduled, worker},
+    sched::{
+        Scheduled,
+        threads::{self, Scheduler},
+    },
     service::{Modules, ServiceContext},
     signal::Signals,
     timer::{
@@ -61,7 +64,7 @@ pub struct Node {
     pub(crate) handles: HandleTable<ServiceContext>,
     pub(crate) names: Names,
     pub(crate) modules: Modules,
-    pub(crate) run_queue: RunQueue,
+    pub(crate) scheduler: Scheduler,
     pub(crate) timer: Timer,
     pub(crate) watches: Box<[Watch]>,
     pub(crate) monitor_rest: MonitorRest,
@@ -99,7 +102,7 @@ impl Node {
             handles: HandleTable::new(settings.harbor() as u8),
             names: Names::default(),
             modules: Modules::new(settings.cpath())?,
-            run_queue: RunQueue::new(),
+            scheduler: Scheduler::new(threads),
             timer: Timer::new(clock.nanos() / 1_000_000),
             watches: (0..threads).map(|_| Watch::default()).collect(),
             monitor_rest: MonitorRest::default(),
@@ -185,7 +188,7 @@ impl Node {
             self.log(Handle::NONE, format!("Bootstrap error : {line}\n").as_bytes());
             // No thread runs yet: the log's last lines are written here.
             self.abort();
-            worker::drain(self);
+            threads::drain(self);
             return Err(StartError::Bootstrap(line));
         }
         Ok(())
@@ -203,8 +206,8 @@ impl Node {
         }
         spawn("skein-monitor".to_owned(), Box::new(monitor::run))?;
         spawn("skein-timer".to_owned(), Box::new(timer::run))?;
-        for index in 0..self.watches.len() {
-            spawn(format!("skein-w{index}"), Box::new(move |node| worker::run(node, index)))?;
+        for index in 0..self.scheduler.workers() {
+            spawn(format!("skein-w{index}"), Box::new(move |node| threads::run(node, index)))?;
         }
         drop(threads);
         if self.live.load(SeqCst) == 0 {
@@ -224,7 +227,7 @@ impl Node {
 
     /// Sends all threads home.
     fn stop(&self) {
-        self.run_queue.close();
+        self.scheduler.close();
         self.timer.close();
         self.monitor_rest.close();
         if let Some(signals) = self.signals.get() {
@@ -262,7 +265,7 @@ impl Node {
         // SAFETY: the message is ours, and the pin keeps the mailbox (T1).
         match unsafe { ctx.mailbox.push(message.into_block().into_raw()) } {
             // SAFETY: the hold is ours to pass on, and the table's count lasts until the last turn (C2).
-            Pushed::Schedule => self.run_queue.push(unsafe { Scheduled::new(ctx.as_ptr()) }),
+            Pushed::Schedule => self.scheduler.schedule(unsafe { Scheduled::new(ctx.as_ptr()) }),
             Pushed::Queued => {}
             Pushed::Retired => {
                 // SAFETY: by this outcome the hold is ours.
@@ -338,6 +341,6 @@ impl Node {
 
     /// Everything that is counted.
     pub fn counters(&self) -> Counters {
-        self.counters.snapshot(self.live.load(Relaxed), self.timer.pending())
+        self.counters.snapshot(self.live.load(Relaxed), self.timer.pending(), self.scheduler.counters())
     }
 }

@@ -39,9 +39,8 @@ impl CpuMeter {
     }
 
     /// A turn begins.
-    pub(crate) fn begin(&mut self) -> u64 {
+    pub(crate) fn begin(&mut self) {
         self.last = stamp();
-        self.last
     }
 
     /// The stamp of the last event.
@@ -69,6 +68,11 @@ impl CpuMeter {
             self.restart(thread);
         }
         took
+    }
+
+    /// The worker slept.
+    pub(crate) fn wake(&mut self) {
+        self.last = stamp();
     }
 
     /// The worker is about to sleep: what was measured so far is settled.

@@ -1,21 +1,74 @@
 //! How a message finds a worker.
 //!
-//! A mailbox that gets its first message goes into the run queue, and a worker that sleeps is woken at once. A worker serves
-//! it for a turn (`service/turn.rs`), and puts it behind the others if it is not done. No worker polls: a node with
-//! nothing to do takes no CPU time.
+//! A mailbox that gets its first message goes to the worker whose service sent it, into that worker's *next-slot*; a worker
+//! serves one mailbox for a turn (`service/turn.rs`), then the one in its slot, then those in its deque. So a call and its
+//! answer stay on one worker and cost no call to the kernel. Others (timers, sockets, a Rust program's threads) put mailboxes in
+//! the *injector*, and wake a worker at once.
+//!
+//! * A chain of turns through the slot has one budget, of messages and of time. When it is spent while others wait, the slot's
+//!   service goes behind them: a ping-pong starves nobody. The injector is looked at every so often, too.
+//! * A worker without work *searches*: the injector, then the deques of others, if there is work for two; one searches at a time.
+//! * When it finds nothing while others run it goes on *watch*: it sleeps, looks every 200 µs, and takes what has become old:
+//!   deques that never run empty, deques and slots of workers whose turn takes that long. While all are idle nobody is on
+//!   watch: a node with nothing to do takes no CPU time.
+//! * Who makes work wakes a sleeper only for work in the injector, for a deque with enough work in it to be worth that, or to have
+//!   somebody on watch at all (`idle`).
+//!
+//! # The parts
+//! [`Pool`] is what all workers share, a [`Worker`] is what one decides. Neither has a thread, a clock or a sleep of its own:
+//! [`Worker::step`] is told the time and says what to do next, and what makes work says whom to [`Wake`]. `threads` plays
+//! workers on threads; a simulation plays them in any order it likes, on a clock of its own:
+//!
+//! ```
+//! use core::ptr::NonNull;
+//! use skein_runtime::sched::{Next, Pool, Scheduled, Wake};
+//!
+//! let (pool, workers) = Pool::new(2);
+//! // What is scheduled is a word that the pool does not look behind.
+//! assert_eq!(pool.inject(Scheduled::from_raw(NonNull::dangling())), Wake::Nobody, "all run until they step");
+//! let step = workers[0].step(0);
+//! let Next::Run(service) = step.next else { panic!() };
+//! // A turn: what the service wakes, then, at its end, `again` if its budget (`spend`, once per message) was spent.
+//! assert_eq!(workers[0].wake(service), Wake::Nobody);
+//! assert!(matches!(workers[0].step(1_000).next, Next::Run(_)), "from the slot");
+//! assert_eq!(workers[0].step(2_000).next, Next::Watch(202_000), "the other one runs, for all we know");
+//! assert_eq!(workers[1].step(2_000).next, Next::Park);
+//! assert_eq!(workers[0].step(202_000).next, Next::Park, "all are idle");
+//! // Whom a push from outside wakes; that one steps.
+//! assert_eq!(pool.inject(Scheduled::from_raw(NonNull::dangling())), Wake::Worker(0));
+//! assert!(matches!(workers[0].step(300_000).next, Next::Run(_)));
+//! ```
 //!
 //! # From skynet
-//! skynet_mq.c: the global queue → [`RunQueue`]; skynet_start.c: thread_worker → `worker`; the timer's wake-ups → [`Park`];
-//! weights → the budget of a turn.
+//! skynet_mq.c: the global queue → [`Pool`]; skynet_start.c: thread_worker → `threads`; the timer's wake-ups → `idle`;
+//! weights → the budget of a chain.
 
+#[cfg(not(loom))]
+mod bed;
+mod counts;
 #[cfg(not(loom))]
 pub(crate) mod cpu;
-pub mod park;
+mod deque;
+mod desk;
+mod idle;
+pub mod policy;
+mod pool;
+mod scheduled;
+mod slot;
 #[cfg(not(loom))]
-mod run_queue;
-#[cfg(not(loom))]
-pub(crate) mod worker;
+pub(crate) mod threads;
+mod worker;
 
-pub use park::Park;
-#[cfg(not(loom))]
-pub(crate) use run_queue::{RunQueue, Scheduled};
+pub use counts::WorkerCounters;
+pub use idle::Wake;
+pub use pool::Pool;
+pub use scheduled::Scheduled;
+pub use slot::Slot;
+pub use worker::{Next, Step, Worker};
+
+/// loom takes a `SeqCst` operation for acquire and release only, and knows the order of fences; processors know both.
+#[inline(always)]
+fn fence_for_models() {
+    #[cfg(loom)]
+    skein_arena::sync::atomic::fence(skein_arena::sync::atomic::Ordering::SeqCst);
+}

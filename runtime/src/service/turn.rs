@@ -25,19 +25,15 @@ use crate::{
     Handle, Message,
     mailbox::{Held, LetGo, Pop},
     monitor::Watch,
-    sched::{Scheduled, cpu::CpuMeter},
+    sched::{Scheduled, Worker, cpu::CpuMeter},
 };
-
-/// Messages of a turn, while others wait.
-const BUDGET: u32 = 64;
-/// Time of a turn in ns, while others wait.
-const BUDGET_NANOS: u64 = 500_000;
 
 /// Messages between two looks at the length of the mailbox.
 const OVERLOAD_EVERY: u32 = 16;
 
 /// What a worker brings along for its turns.
 pub(crate) struct Turn<'a> {
+    pub(crate) worker: &'a Worker,
     pub(crate) watch: &'a Watch,
     pub(crate) meter: &'a mut CpuMeter,
 }
@@ -57,11 +53,11 @@ impl Turn<'_> {
     /// Serves a mailbox that the worker took from the run queue.
     pub(crate) fn run(&mut self, scheduled: Scheduled) -> After {
         // SAFETY: C2: the table's count is given up by `end` only, so this borrowed `Arc` is counted meanwhile.
-        let ctx = ManuallyDrop::new(unsafe { Arc::from_raw(scheduled.as_ptr()) });
+        let ctx = ManuallyDrop::new(unsafe { Arc::from_raw(scheduled.context()) });
         // SAFETY: the hold came with the run queue's entry.
         let mut held = unsafe { ctx.mailbox.hold() };
         let mut handled = 0;
-        let begun = self.meter.begin();
+        self.meter.begin();
         loop {
             // Acquire pairs with the Release in `retire`: the mailbox is closing by then.
             if ctx.retired.load(Acquire) {
@@ -97,9 +93,7 @@ impl Turn<'_> {
             // SAFETY: the mailbox gave us the message, and what is pushed is a block.
             self.dispatch(&ctx, Message::from_block(unsafe { Block::from_raw(message) }));
             handled += 1;
-            if (handled >= BUDGET || self.meter.last().saturating_sub(begun) > BUDGET_NANOS)
-                && ctx.node().run_queue.has_waiting()
-            {
+            if self.worker.spend(self.meter.last()) {
                 return After::Again(scheduled);
             }
         }
