@@ -23,6 +23,7 @@ pub mod epoch;
 pub mod range;
 pub mod scratch;
 pub mod sync;
+pub mod transfer;
 
 mod alloc;
 mod arena;
