@@ -5,7 +5,7 @@ use std::{fmt, ptr::NonNull};
 use crate::{
     Block, BlockWriter, Error, Payload, Stats,
     alloc::{self, Heap},
-    block::{FOREIGN_BODY, FORWARD_BODY, Header, size_of_payload},
+    block::{FOREIGN_BODY, FORWARD_BODY, Header, REMOTE_BODY, RemoteBody, size_of_payload},
     range, stats,
 };
 
@@ -150,6 +150,20 @@ impl Arena {
         assert!(start <= payload.len() && len <= payload.len() - start, "a part is inside of its payload");
         let header = self.0.allocate(Header::SIZE + FORWARD_BODY, 0, true)?;
         Ok(Block::of_payload(header, payload, start, len))
+    }
+
+    /// A block whose body is bytes of another process's heap.
+    ///
+    /// # Errors
+    /// As [`envelope`](Arena::envelope).
+    ///
+    /// # Safety
+    /// The bytes stay readable until `give_back` has been called, which may happen once, on any thread.
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) unsafe fn remote(self, body: RemoteBody, len: u32) -> Result<Block, Error> {
+        let header = self.0.allocate(Header::SIZE + REMOTE_BODY, 0, true)?;
+        // SAFETY: the block has the room, and the caller promises the rest.
+        Ok(unsafe { Block::of_remote(header, body, len) })
     }
 
     /// Whether `ptr` is the payload address of a live block, of any arena of this process.

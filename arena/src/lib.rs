@@ -8,11 +8,12 @@
 //! * [`block`]: the header's protocol, and owners as types. A block that grows: [`BlockWriter`].
 //! * [`domain`]: heaps in files, which other processes read.
 //! * [`check`]: whether the files of a domain agree with themselves.
+//! * [`transfer`]: messages between those processes, without a copy.
 //! * [`range`]: the addresses, and whether one of them is ours. [`Arena::find`]: whether it is a live block.
 //! * [`epoch`]: when to free what is read without owning it. [`scratch`]: memory for one dispatch.
 //! * [`sync`]: the door through which all crates take atomics, cells and locks, so that loom can watch them.
 //!
-//! docs/arena-layout.md has the layout, docs/epochs.md the reclamation.
+//! docs/arena-layout.md has the layout, docs/epochs.md the reclamation, docs/transfer.md how processes pass blocks.
 
 pub mod block;
 #[cfg(not(loom))]
@@ -49,3 +50,8 @@ pub use stats::{ClassStats, Stats, count_copied_in, count_copied_out};
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/epochs.md")]
 struct EpochsExample;
+
+/// The example in docs/transfer.md.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/transfer.md")]
+struct TransferExample;

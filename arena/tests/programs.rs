@@ -241,6 +241,7 @@ impl World {
                 }
                 Kind::Foreign => assert!(found.is_none()),
                 Kind::Forward => assert!(found.is_none_or(|it| it.owners == owners[&held.body])),
+                Kind::Remote => unreachable!("nothing comes from another process"),
                 Kind::Empty => assert!(at.is_null() && found.is_none()),
             }
         }

@@ -21,7 +21,7 @@ impl Block {
         match self.kind() {
             // SAFETY: we are an owner.
             Kind::Bytes => unsafe { alloc::room(self.header_ptr()) },
-            Kind::Foreign | Kind::Forward | Kind::Empty => self.len(),
+            Kind::Foreign | Kind::Forward | Kind::Remote | Kind::Empty => self.len(),
         }
     }
 

@@ -57,9 +57,22 @@ struct ForwardBody {
     at: *mut u8,
 }
 
+/// What a block of [`Kind::Remote`] keeps behind its header.
+#[derive(Clone, Copy)]
+pub(crate) struct RemoteBody {
+    /// Where the bytes are: read-only, and there until they are given back.
+    pub(crate) at: NonNull<u8>,
+    /// Which lane they came through, and under which ticket of it.
+    pub(crate) lane: *const (),
+    pub(crate) ticket: u16,
+    /// Takes lane and ticket back, once.
+    pub(crate) give_back: unsafe fn(*const (), u16),
+}
+
 /// Bytes a body of each indirect kind takes behind the header.
 pub(crate) const FOREIGN_BODY: usize = size_of::<ForeignBody>();
 pub(crate) const FORWARD_BODY: usize = size_of::<ForwardBody>();
+pub(crate) const REMOTE_BODY: usize = size_of::<RemoteBody>();
 
 /// The first byte behind a header.
 ///
@@ -86,6 +99,8 @@ unsafe fn body(header: NonNull<Header>) -> *mut u8 {
         Kind::Foreign => unsafe { behind(header).cast::<ForeignBody>().as_ref() }.at.as_ptr(),
         // SAFETY: a forwarding block keeps its `ForwardBody` there (H1).
         Kind::Forward => unsafe { behind(header).cast::<ForwardBody>().as_ref() }.at,
+        // SAFETY: a remote block keeps its `RemoteBody` there (H1).
+        Kind::Remote => unsafe { behind(header).cast::<RemoteBody>().as_ref() }.at.as_ptr(),
     }
 }
 
@@ -123,6 +138,13 @@ unsafe fn drop_body(header: NonNull<Header>) {
         }
         // SAFETY: a forwarding block keeps its `ForwardBody` there, and we take the owner in it over.
         Kind::Forward => drop(unsafe { behind(header).cast::<ForwardBody>().read() }),
+        Kind::Remote => {
+            // SAFETY: a remote block keeps its `RemoteBody` there.
+            let RemoteBody { lane, ticket, give_back, .. } =
+                unsafe { behind(header).cast::<RemoteBody>().read() };
+            // SAFETY: who made the block promised that this may be called once, and nobody reads the bytes any more (H2).
+            unsafe { give_back(lane, ticket) };
+        }
     }
 }
 
@@ -235,6 +257,36 @@ impl Block {
         Block(header)
     }
 
+    /// Makes an empty block hold bytes of another process.
+    ///
+    /// # Safety
+    /// The block has room for [`REMOTE_BODY`]; the bytes stay readable, and `give_back` may be called once.
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) unsafe fn of_remote(Fresh { header, class }: Fresh, body: RemoteBody, len: u32) -> Block {
+        // SAFETY: the allocator gave us the block, and it has the room.
+        unsafe {
+            header.as_ref().begin(len, class, Kind::Remote);
+            behind(header).cast().write(body);
+        }
+        Block(header)
+    }
+
+    /// Of which process's bytes this block is, if it is of [`Kind::Remote`].
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) fn remote(&self) -> Option<RemoteBody> {
+        // SAFETY: a remote block keeps its `RemoteBody` there, as long as it lives (H1).
+        (self.kind() == Kind::Remote).then(|| unsafe { behind(self.0).cast::<RemoteBody>().read() })
+    }
+
+    /// Frees a remote block without giving its bytes back: the caller does that.
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) fn into_remote(self) -> RemoteBody {
+        let body = self.remote().expect("only of a remote block");
+        // SAFETY: a `Block` is a sole owner; afterwards the body is empty, as the header says.
+        unsafe { self.header().set_kind(Kind::Empty) };
+        body
+    }
+
     #[inline]
     fn header(&self) -> &Header {
         // SAFETY: an owner may look at the header.
@@ -285,11 +337,11 @@ impl Block {
         unsafe { self.header().set_envelope(envelope) }
     }
 
-    /// The bytes, to write; none if the body has other owners ([`Kind::Forward`]).
+    /// The bytes, to write; none if others own the body too ([`Kind::Forward`], [`Kind::Remote`]).
     #[inline]
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         match self.kind() {
-            Kind::Forward => None,
+            Kind::Forward | Kind::Remote => None,
             Kind::Empty => Some(&mut []),
             Kind::Bytes | Kind::Foreign => {
                 // SAFETY: as in `bytes`, and the borrow of the only owner is exclusive.
@@ -404,6 +456,13 @@ impl Payload {
     #[inline]
     pub fn generation(&self) -> u32 {
         self.header().generation()
+    }
+
+    /// Of which process's bytes this payload is, if it is of [`Kind::Remote`].
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) fn remote(&self) -> Option<RemoteBody> {
+        // SAFETY: a remote block keeps its `RemoteBody` there, as long as it lives (H1).
+        (self.kind() == Kind::Remote).then(|| unsafe { behind(self.0).cast::<RemoteBody>().read() })
     }
 
     /// How many owners there are: a snapshot, for tools.

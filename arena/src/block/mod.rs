@@ -26,7 +26,7 @@ mod writer;
 use std::fmt;
 
 pub use handle::{Block, Payload};
-pub(crate) use handle::{FOREIGN_BODY, FORWARD_BODY, size_of_payload};
+pub(crate) use handle::{FOREIGN_BODY, FORWARD_BODY, REMOTE_BODY, RemoteBody, size_of_payload};
 pub use view::ViewError;
 pub use writer::BlockWriter;
 
@@ -53,6 +53,8 @@ pub enum Kind {
     Forward = 2,
     /// None at all: the NULL message.
     Empty = 3,
+    /// Bytes of another process's heap: the last owner to go gives them back to that process ([`crate::transfer`]).
+    Remote = 4,
 }
 
 /// How many kinds there are.
@@ -67,6 +69,7 @@ impl Kind {
             1 => Kind::Foreign,
             2 => Kind::Forward,
             3 => Kind::Empty,
+            4 => Kind::Remote,
             // Only this module writes the field: something else wrote over the header.
             other => panic!("a block header says its body is of kind {other}: memory was overwritten"),
         }

@@ -200,7 +200,10 @@ mod tests {
         }
 
         fn with(&self, slot: u8, life: u64, look: &mut dyn FnMut(&Records)) {
-            self.0.iter().filter(|it| it.0 == slot && it.1 == life && it.3.load(Relaxed)).for_each(|it| look(it.2));
+            self.0
+                .iter()
+                .filter(|it| it.0 == slot && it.1 == life && it.3.load(Relaxed))
+                .for_each(|it| look(it.2));
         }
     }
 

@@ -34,7 +34,7 @@ pub const READERS: usize = if cfg!(loom) { 2 } else { 64 };
 /// What one reading thread says of itself.
 #[repr(C, align(64))]
 #[derive(Default)]
-pub struct Record {
+pub(super) struct Record {
     /// Odd: pinned. See P3.
     number: AtomicU64,
     /// When the pin began, in nanoseconds since the system started.
@@ -61,7 +61,7 @@ impl Record {
     #[inline]
     fn pin(&self, now: u64) {
         let number = self.number.load(Relaxed);
-        debug_assert!(number % 2 == 0, "a reader pinned twice (P4)");
+        debug_assert!(number.is_multiple_of(2), "a reader pinned twice (P4)");
         self.since.store(now, Relaxed);
         // Release: whoever finds this number instead of the one before knows that the reads before it are over.
         self.number.store(number.wrapping_add(1), Release);
@@ -99,14 +99,14 @@ impl Records {
         self.records.iter().take(used).enumerate().filter_map(|(index, record)| {
             // Acquire pairs with the Release in `unpin`: who is not pinned has read.
             let number = record.number.load(Acquire);
-            (number % 2 == 1).then_some((index as u16, number))
+            (!number.is_multiple_of(2)).then_some((index as u16, number))
         })
     }
 
     /// How many are pinned, and since when the first of them is: for tools.
     pub fn summary(&self) -> (usize, Option<u64>) {
         let used = (self.used.load(Relaxed) as usize).min(READERS);
-        let pinned = || self.records[..used].iter().filter(|it| it.number.load(Relaxed) % 2 == 1);
+        let pinned = || self.records[..used].iter().filter(|it| !it.number.load(Relaxed).is_multiple_of(2));
         (pinned().count(), pinned().map(Record::since).min())
     }
 }

@@ -113,10 +113,8 @@ pub struct Kernel;
 impl Futex for Kernel {
     fn wait(&self, word: &AtomicU32, expected: u32, timeout: Duration) {
         use rustix::thread::futex;
-        let timeout = futex::Timespec {
-            tv_sec: timeout.as_secs() as i64,
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
+        let timeout =
+            futex::Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         // Not `PRIVATE`: the word has another address elsewhere. A ring that came first, a signal, the end of the timeout:
         // the caller looks again in every case.
         let _ = futex::wait(word, futex::Flags::empty(), expected, Some(&timeout));

@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn what_was_entered_and_not_cleared_is_held() {
         let ledger = Ledger::default();
-        let holds = [(0, Hold { unit: 0, generation: 0 }), (8191, Hold { unit: u32::MAX >> 1, generation: 7 })];
+        let holds =
+            [(0, Hold { unit: 0, generation: 0 }), (8191, Hold { unit: u32::MAX >> 1, generation: 7 })];
         for (ticket, hold) in holds {
             assert!(!ledger.has(ticket));
             ledger.enter(ticket, hold);

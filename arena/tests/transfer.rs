@@ -1,0 +1,441 @@
+//! Messages between real processes: what arrives, what is held, and what is left when one of them is killed at any step.
+
+mod common;
+
+use std::{path::Path, time::Duration, time::Instant};
+
+use common::{Child, directory};
+use skein_arena::{
+    Block, Domain, DomainOptions, Envelope, Kind, Slot,
+    epoch::Retired,
+    transfer::{Arrival, Closed, Exchange, Inbox, Link, RING, WhyUnsent},
+};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn open(path: &Path) -> (Exchange, Inbox) {
+    let domain = Domain::open(&DomainOptions::in_directory(path)).unwrap();
+    let exchange = Exchange::open(domain).unwrap();
+    let inbox = exchange.inbox().unwrap();
+    (exchange, inbox)
+}
+
+fn slot(number: u8) -> Slot {
+    Slot::new(number).unwrap()
+}
+
+fn message(inbox: &mut Inbox) -> (u32, Block) {
+    match inbox.wait(LONG).unwrap() {
+        Some(Arrival::Message { to, block, .. }) => (to, block),
+        other => panic!("no message but {other:?}"),
+    }
+}
+
+/// Bytes that tell where they come from.
+fn filled(exchange: &Exchange, seed: u32, len: usize) -> Block {
+    let mut block = exchange.domain().arena().alloc(len).unwrap();
+    for (at, byte) in block.bytes_mut().unwrap().iter_mut().enumerate() {
+        *byte = (seed as usize * 31 + at * 7) as u8;
+    }
+    block.set_envelope(Envelope { source: seed, session: len as i32, ty: 10 });
+    block
+}
+
+fn is_whole(block: &Block) -> bool {
+    let Envelope { source, session, .. } = block.envelope();
+    block.len() == session as usize
+        && block.iter().enumerate().all(|(at, &it)| it == (source as usize * 31 + at * 7) as u8)
+}
+
+fn send(link: &mut Link, inbox: &mut Inbox, mut block: Block, kept: &mut Vec<Block>) -> bool {
+    let end = Instant::now() + LONG;
+    loop {
+        match link.send(block, 7) {
+            Ok(()) => return true,
+            Err(unsent) => match unsent.why {
+                WhyUnsent::Closed(_) => return false,
+                WhyUnsent::Full | WhyUnsent::Held(_) => block = unsent.block,
+                other => panic!("{other}"),
+            },
+        }
+        assert!(Instant::now() < end, "no room for {LONG:?}");
+        while let Some(Arrival::Message { block, .. }) = inbox.recv().unwrap() {
+            kept.push(block);
+        }
+    }
+}
+
+#[test]
+#[ignore = "run by the others, in a process of its own"]
+fn child() {
+    let Some((role, path)) = common::role() else { return };
+    match role.as_str() {
+        "pinned" => pinned(&path),
+        "reclaimer" => reclaimer(&path),
+        "echo" => echo(&path),
+        "keeper" => keeper(&path),
+        "hub" => hub(&path),
+        "survivor" => survivor(&path),
+        "victim" => victim(&path),
+        "flood" => flood(&path),
+        other => panic!("no such role: {other}"),
+    }
+}
+
+/// Pins, and stays there.
+fn pinned(path: &Path) {
+    let (exchange, _inbox) = open(path);
+    let reader = exchange.readers().join().unwrap();
+    let _pinned = reader.pin(7);
+    common::say(&exchange.domain().slot().to_string());
+    common::wait();
+}
+
+/// Waits for a reader in another process, names it, and does not wait for a dead one.
+fn reclaimer(path: &Path) {
+    let (exchange, _inbox) = open(path);
+    let mut stalled = Child::start("pinned", path);
+    assert_eq!(stalled.line(), "2");
+    let mut retired = Retired::new(u64::MAX);
+    retired.retire(filled(&exchange, 1, 10));
+    for _ in 0..3 {
+        let collected = exchange.collect(&mut retired);
+        assert_eq!((collected.freed, collected.waiting), (0, 1));
+        assert_eq!((collected.stalled[0].slot, collected.stalled[0].since), (2, 7));
+    }
+    stalled.kill();
+    assert_eq!(exchange.collect(&mut retired).freed, 1);
+
+    // One that lives is expelled when the patience is over.
+    exchange.domain().sweep().unwrap();
+    let mut stalled = Child::start("pinned", path);
+    stalled.line();
+    let mut retired = Retired::new(0);
+    retired.retire(filled(&exchange, 1, 10));
+    let end = Instant::now() + LONG;
+    let expelled = loop {
+        let collected = exchange.collect(&mut retired);
+        if collected.freed == 1 {
+            break collected.expelled;
+        }
+        assert!(Instant::now() < end);
+    };
+    assert_eq!(expelled.len(), 1);
+    stalled.go();
+    stalled.end();
+}
+
+#[test]
+fn a_stalled_reader_of_another_process_is_named_and_a_dead_one_swept() {
+    Child::start("reclaimer", &directory().join("domain")).end();
+}
+
+/// Sends everything home until its peer is gone.
+fn echo(path: &Path) {
+    let (exchange, mut inbox) = open(path);
+    common::say(&exchange.domain().slot().to_string());
+    loop {
+        match inbox.wait(LONG).unwrap() {
+            Some(Arrival::Message { from, to, block }) => {
+                assert!(block.kind() != Kind::Remote || block.len() > 1 << 20 || is_whole(&block));
+                let mut block = block;
+                loop {
+                    match exchange.link(from).unwrap().send(block, to + 1) {
+                        Ok(()) => break,
+                        Err(unsent) => block = unsent.block,
+                    }
+                }
+            }
+            Some(Arrival::Gone { .. }) | None => break,
+            Some(_) => unreachable!(),
+        }
+    }
+}
+
+/// Keeps what it gets until it is told.
+fn keeper(path: &Path) {
+    let (exchange, mut inbox) = open(path);
+    common::say(&exchange.domain().slot().to_string());
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        let (_, block) = message(&mut inbox);
+        assert_eq!((block.kind(), block.len()), (Kind::Remote, 100));
+        kept.push(block.share());
+    }
+    common::say("have them");
+    common::wait();
+    // Its owner may be dead by now: the bytes are there all the same.
+    assert!(kept.iter().all(|it| it.len() == 100 && it.iter().any(|&it| it != 0)));
+    kept.clear();
+    if let Some(Arrival::Gone { from, why }) = inbox.wait(Duration::from_millis(500)).unwrap() {
+        assert_eq!((from.number(), why), (1, Closed::Died));
+    }
+    let swept = exchange.domain().sweep().unwrap();
+    common::say(&format!("{} {}", swept.removed.len(), swept.held.len()));
+    common::wait();
+}
+
+fn hub(path: &Path) {
+    let (exchange, mut inbox) = open(path);
+    let mut echo = Child::start("echo", path);
+    assert_eq!(echo.line(), "2");
+    let mut link = exchange.link(slot(2)).unwrap();
+
+    // A block goes and comes home: the same memory, nothing copied.
+    for len in [0, 1, 64, 4096, 1 << 20, 4 << 20] {
+        let block = filled(&exchange, 5, len);
+        let (at, envelope) = (block.as_ptr(), block.envelope());
+        link.send(block, 40).unwrap();
+        let (to, block) = message(&mut inbox);
+        assert_eq!((to, block.as_ptr(), block.kind(), block.envelope()), (41, at, Kind::Bytes, envelope));
+        assert!(is_whole(&block));
+    }
+    let stats = exchange.stats();
+    assert_eq!((stats.sent, stats.received, stats.returned, stats.copied), (6, 6, 6, 0));
+
+    // No body; an other arena's body, which is copied; a payload with several owners.
+    let arena = exchange.domain().arena();
+    link.send(arena.envelope().unwrap(), 1).unwrap();
+    assert_eq!(message(&mut inbox).1.kind(), Kind::Empty);
+    let private = skein_arena::Arena::private(&Default::default()).unwrap();
+    let mut foreign = private.alloc(3).unwrap();
+    foreign.set_envelope(Envelope { source: 0, session: 3, ty: 1 });
+    foreign.bytes_mut().unwrap().copy_from_slice(&[0, 7, 14]);
+    link.send(foreign, 1).unwrap();
+    let (_, home) = message(&mut inbox);
+    assert_eq!((&home[..], home.kind()), (&[0, 7, 14][..], Kind::Bytes));
+    assert_eq!((exchange.stats().copied, exchange.stats().copied_bytes), (1, 3));
+    let shared = filled(&exchange, 9, 50).share();
+    link.send_payload(&shared, Envelope { source: 9, session: 50, ty: 3 }, 1).unwrap();
+    let (_, forward) = message(&mut inbox);
+    assert_eq!((forward.kind(), forward.as_ptr(), shared.owners()), (Kind::Forward, shared.as_ptr(), 2));
+    drop(forward);
+    assert_eq!((shared.owners(), exchange.stats().lent), (1, 0));
+    drop((shared, home));
+
+    // More than a ring has room for, both ways.
+    let mut kept = Vec::new();
+    for number in 0..RING as u32 * 5 {
+        let block = filled(&exchange, number, 100);
+        assert!(send(&mut link, &mut inbox, block, &mut kept));
+    }
+    while kept.len() < RING * 5 {
+        kept.push(message(&mut inbox).1);
+    }
+    assert!(kept.iter().enumerate().all(|(at, it)| it.envelope().source == at as u32 && is_whole(it)));
+    kept.clear();
+    assert_eq!(exchange.stats().lent, 0);
+
+    // Its death is told once, and frees what it had.
+    echo.kill();
+    let _ = link.send(filled(&exchange, 1, 1), 1);
+    match inbox.wait(LONG).unwrap() {
+        Some(Arrival::Gone { from, why }) => assert_eq!((from.number(), why), (2, Closed::Died)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(exchange.stats().lent, 0);
+    let unsent = link.send(filled(&exchange, 1, 1), 1).unwrap_err();
+    assert!(matches!(unsent.why, WhyUnsent::Closed(Closed::Died)) && is_whole(&unsent.block));
+    drop((unsent, link));
+
+    // What a receiver keeps stays; when it is killed, it is free again.
+    for kill in [false, true] {
+        exchange.domain().sweep().unwrap();
+        let mut keeper = Child::start("keeper", path);
+        let number = keeper.line().parse().unwrap();
+        let mut link = exchange.link(slot(number)).unwrap();
+        for seed in 0..3 {
+            link.send(filled(&exchange, seed, 100), 1).unwrap();
+        }
+        assert_eq!(keeper.line(), "have them");
+        assert_eq!(exchange.stats().lent, 3);
+        if kill {
+            keeper.kill();
+            assert!(matches!(inbox.wait(LONG).unwrap(), Some(Arrival::Gone { why: Closed::Died, .. })));
+        } else {
+            keeper.go();
+            assert_eq!(keeper.line(), "0 0");
+            let end = Instant::now() + LONG;
+            while exchange.stats().lent > 0 {
+                assert!(inbox.recv().unwrap().is_none() && Instant::now() < end);
+            }
+            keeper.kill();
+            assert!(matches!(inbox.wait(LONG).unwrap(), Some(Arrival::Gone { why: Closed::Died, .. })));
+        }
+        assert_eq!((exchange.stats().lent, arena.stats().live_blocks), (0, 0));
+    }
+}
+
+#[test]
+fn blocks_go_to_another_process_and_come_home() {
+    Child::start("hub", &directory().join("domain")).end();
+}
+
+#[test]
+fn what_a_dead_sender_sent_stays_readable() {
+    let path = directory().join("domain");
+    // The sender of three blocks, killed while they are held.
+    let mut sender = Child::start("flood", &path);
+    assert_eq!(sender.line(), "1");
+    let mut keeper = Child::start("keeper", &path);
+    assert_eq!(keeper.line(), "2");
+    sender.go();
+    assert_eq!(keeper.line(), "have them");
+    sender.kill();
+    keeper.go();
+    assert_eq!(keeper.line(), "1 0", "the dead process's files go when nobody holds its blocks");
+    keeper.go();
+    keeper.end();
+}
+
+fn flood(path: &Path) {
+    let (exchange, _inbox) = open(path);
+    common::say(&exchange.domain().slot().to_string());
+    common::wait();
+    let mut link = exchange.link(slot(2)).unwrap();
+    for seed in 0..3 {
+        link.send(filled(&exchange, seed, 100), 1).unwrap();
+    }
+    common::wait();
+}
+
+/// Sends blocks of its own and what it got in every way there is, until it is killed or its peer is gone.
+fn victim(path: &Path) {
+    let (exchange, mut inbox) = open(path);
+    let mut link = exchange.link(slot(1)).unwrap();
+    common::say("linked");
+    let mut kept: Vec<Block> = Vec::new();
+    for round in 0..4000u32 {
+        let block = filled(&exchange, round, (round as usize * 37) % 3000);
+        if !send(&mut link, &mut inbox, block, &mut kept) {
+            return;
+        }
+        match inbox.recv().unwrap() {
+            Some(Arrival::Message { block, .. }) => kept.push(block),
+            Some(_) => return,
+            None => {}
+        }
+        assert!(kept.iter().all(is_whole));
+        if round % 3 == 0
+            && let Some(block) = kept.pop()
+        {
+            if !send(&mut link, &mut inbox, block, &mut kept) {
+                return;
+            }
+        } else if round % 7 == 0
+            && let Some(block) = kept.pop()
+        {
+            let envelope = block.envelope();
+            let payload = block.share();
+            let _ = link.send_payload(&payload, envelope, 1);
+        } else if kept.len() > 20 {
+            kept.truncate(5);
+        }
+    }
+}
+
+/// Lives through the deaths of many peers; afterwards nothing is lent, lost or changed.
+fn survivor(path: &Path) {
+    let (exchange, mut inbox) = open(path);
+    assert_eq!(exchange.domain().slot().number(), 1);
+    let arena = exchange.domain().arena();
+    common::say("ready");
+    loop {
+        common::wait();
+        let mut kept: Vec<Block> = Vec::new();
+        let (mut round, end) = (0u32, Instant::now() + LONG);
+        loop {
+            assert!(Instant::now() < end, "the victim's end was not told");
+            match inbox.wait(Duration::from_millis(50)).unwrap() {
+                Some(Arrival::Message { from, block, .. }) => {
+                    assert!(is_whole(&block), "{:?}", block.envelope());
+                    kept.push(block);
+                    round += 1;
+                    if let Ok(mut link) = exchange.link(from) {
+                        let _ = link.send(filled(&exchange, round, (round as usize * 53) % 5000), 1);
+                        if round % 4 == 0
+                            && let Some(block) = kept.pop()
+                        {
+                            let _ = link.send(block, 1);
+                        }
+                    }
+                    if kept.len() > 50 {
+                        kept.drain(..30);
+                    }
+                }
+                Some(Arrival::Gone { why, .. }) => {
+                    assert_eq!(why, Closed::Died);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        // The dead one's bytes are still there, and then they go.
+        assert!(kept.iter().all(is_whole));
+        drop(kept);
+        assert_eq!((exchange.stats().lent, arena.stats().live_blocks), (0, 0));
+        let swept = exchange.domain().sweep().unwrap();
+        assert_eq!((swept.held.len(), exchange.domain().peers().unwrap().len()), (0, 1), "{swept:?}");
+        common::say("clean");
+    }
+}
+
+/// One after the other is killed at a step, the n-th time it comes by.
+fn kill_at(survivor: &mut Child, path: &Path, step: &str, count: u32) {
+    let deadly = format!("{step}:{count}");
+    let victim = Child::start_with("victim", path, &[("SKEIN_DIE_AT", &deadly)]);
+    survivor.go();
+    victim.ended();
+    assert_eq!(survivor.line(), "clean", "after a death at {deadly}");
+}
+
+/// From when the survivor has been called: before, there is no death to be told. Sweeping is what the survivor does.
+const STEPS: [&str; 17] = [
+    "inbox/headed",
+    "inbox/open",
+    "send/booked",
+    "send/written",
+    "send/published",
+    "send/rung",
+    "recv/checked",
+    "recv/enveloped",
+    "recv/entered",
+    "recv/advanced",
+    "give/cleared",
+    "give/listed",
+    "give/published",
+    "take/seen",
+    "take/unbooked",
+    "return/cleared",
+    "return/published",
+];
+
+#[test]
+fn a_process_killed_at_any_step_leaves_the_other_whole() {
+    let rounds: u32 = std::env::var("SKEIN_KILLS").ok().and_then(|it| it.parse().ok()).unwrap_or(2);
+    let path = directory().join("domain");
+    let mut survivor = Child::start("survivor", &path);
+    assert_eq!(survivor.line(), "ready");
+    for round in 0..rounds {
+        for step in STEPS {
+            let once = step.starts_with("link") || step.starts_with("inbox");
+            kill_at(&mut survivor, &path, step, if once { 1 } else { 1 + round * 97 });
+        }
+    }
+}
+
+#[test]
+fn a_process_killed_at_random_leaves_the_other_whole() {
+    let rounds: u32 = std::env::var("SKEIN_KILLS").ok().and_then(|it| it.parse().ok()).unwrap_or(10);
+    let path = directory().join("domain");
+    let mut survivor = Child::start("survivor", &path);
+    assert_eq!(survivor.line(), "ready");
+    for round in 0..rounds {
+        let mut victim = Child::start("victim", &path);
+        assert_eq!(victim.line(), "linked");
+        survivor.go();
+        std::thread::sleep(Duration::from_micros(u64::from(round.wrapping_mul(2_654_435_761) % 40_000)));
+        victim.kill();
+        assert_eq!(survivor.line(), "clean", "round {round}");
+    }
+}
