@@ -9,7 +9,7 @@
 
 use skein_arena::sync::atomic::Ordering::Relaxed;
 
-use crate::{Handle, MessageType, config::parse_integer, service::ServiceContext};
+use crate::{Handle, MessageType, config::parse_integer, sched::WorkerCounters, service::ServiceContext};
 
 type Answer = Option<Vec<u8>>;
 
@@ -155,6 +155,25 @@ fn stat(ctx: &ServiceContext, param: &[u8]) -> String {
         b"time" if ctx.node().profile => seconds(ctx.current_nanos()),
         b"time" => "0".to_owned(),
         b"message" => ctx.messages().to_string(),
+        [b's', b'c', b'h', b'e', b'd', b'.', which @ ..] => scheduler(ctx, which),
+        _ => String::new(),
+    }
+}
+
+/// What all workers of the node did, in sum: the counters of [`crate::sched::WorkerCounters`] by their names.
+fn scheduler(ctx: &ServiceContext, which: &[u8]) -> String {
+    let sum = |of: fn(&WorkerCounters) -> u64| ctx.node().worker_counters().iter().map(of).sum::<u64>().to_string();
+    match which {
+        b"turns" => sum(|it| it.turns),
+        b"from_slot" => sum(|it| it.from_slot),
+        b"from_injector" => sum(|it| it.from_injector),
+        b"steals" => sum(|it| it.steals),
+        b"slots_taken" => sum(|it| it.slots_taken),
+        b"looks" => sum(|it| it.looks),
+        b"wakes" => sum(|it| it.wakes),
+        b"woken" => sum(|it| it.woken),
+        b"parks" => sum(|it| it.parks),
+        b"contended" => sum(|it| it.contended),
         _ => String::new(),
     }
 }

@@ -38,7 +38,7 @@ use crate::{
     monitor::{self, MonitorRest, Watch},
     native::{self, harbor::Gateway},
     sched::{
-        Scheduled,
+        Scheduled, WorkerCounters,
         threads::{self, Scheduler},
     },
     service::{Modules, ServiceContext},
@@ -339,8 +339,13 @@ impl Node {
         self.handles.find(handle, &epoch::pin()).map(|it| look(&it))
     }
 
+    /// What each worker did.
+    pub fn worker_counters(&self) -> Vec<WorkerCounters> {
+        self.scheduler.counters()
+    }
+
     /// Everything that is counted.
     pub fn counters(&self) -> Counters {
-        self.counters.snapshot(self.live.load(Relaxed), self.timer.pending(), self.scheduler.counters())
+        self.counters.snapshot(self.live.load(Relaxed), self.timer.pending(), self.worker_counters())
     }
 }

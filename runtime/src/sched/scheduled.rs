@@ -23,10 +23,6 @@ impl Scheduled {
     pub fn into_raw(self) -> NonNull<()> {
         self.0
     }
-
-    pub(super) fn as_raw(&self) -> NonNull<()> {
-        self.0
-    }
 }
 
 #[cfg(not(loom))]
@@ -44,7 +40,7 @@ mod of_service {
 
         /// The context. Meant for what [`Self::new`] made.
         pub(crate) fn context(&self) -> *const ServiceContext {
-            self.as_raw().as_ptr().cast()
+            self.0.as_ptr().cast()
         }
     }
 }

@@ -1,0 +1,199 @@
+//! The scheduler's pool: work is never left lying while a worker sleeps, and the hold of a mailbox has one taker.
+//!
+//! Workers are threads here, a bed is a lock and a condition, and a watch is a step in time; a lost wake-up is a deadlock, which
+//! loom reports. The deques are stand-ins behind a lock (`sched/deque.rs`): what is checked is the slot, the roles and the
+//! looks before and after each change of role.
+#![cfg(loom)]
+
+use core::ptr::NonNull;
+
+use loom::{
+    cell::UnsafeCell,
+    sync::{Arc, Condvar, Mutex},
+    thread,
+};
+use skein_runtime::sched::{Next, Pool, Scheduled, Slot, Wake, Worker};
+
+/// Something to sleep on; a wake-up before the sleep counts.
+#[derive(Default)]
+struct Bed {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bed {
+    fn wake(&self) {
+        *self.woken.lock().unwrap() = true;
+        self.changed.notify_one();
+    }
+
+    fn sleep(&self) {
+        let mut woken = self.woken.lock().unwrap();
+        while !*woken {
+            woken = self.changed.wait(woken).unwrap();
+        }
+        *woken = false;
+    }
+}
+
+/// A pool and the beds of its workers.
+struct Node {
+    pool: Arc<Pool>,
+    beds: Vec<Bed>,
+}
+
+impl Node {
+    fn new(workers: usize) -> (Arc<Self>, Vec<Worker>) {
+        let (pool, workers) = Pool::new(workers);
+        let beds = workers.iter().map(|_| Bed::default()).collect();
+        (Arc::new(Self { pool, beds }), workers)
+    }
+
+    fn wake(&self, wake: Wake) {
+        if let Wake::Worker(index) = wake {
+            self.beds[index].wake();
+        }
+    }
+
+    fn inject(&self) {
+        self.wake(self.pool.inject(service()));
+    }
+
+    /// Plays a worker until it gets a service, which is then in its turn. `false`: it was sent home.
+    fn next(&self, worker: &Worker, now: &mut u64) -> bool {
+        loop {
+            let step = worker.step(*now);
+            self.wake(step.wake);
+            match step.next {
+                Next::Run(_) => return true,
+                Next::Home => return false,
+                Next::Park => self.beds[worker.index()].sleep(),
+                Next::Watch(until) => {
+                    *now = until;
+                    thread::yield_now();
+                }
+            }
+        }
+    }
+}
+
+fn service() -> Scheduled {
+    Scheduled::from_raw(NonNull::dangling())
+}
+
+fn check(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+/// A worker that goes home after so many turns; the pool goes on to count it as running.
+fn play(node: &Arc<Node>, worker: Worker, turns: usize) -> thread::JoinHandle<()> {
+    let node = Arc::clone(node);
+    thread::spawn(move || {
+        let mut now = 0;
+        for _ in 0..turns {
+            assert!(node.next(&worker, &mut now));
+        }
+    })
+}
+
+#[test]
+fn a_worker_about_to_sleep_does_not_miss_what_is_injected() {
+    check(|| {
+        let (node, mut workers) = Node::new(1);
+        let worker = play(&node, workers.pop().unwrap(), 2);
+        node.inject();
+        node.inject();
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn two_injections_reach_two_workers_that_are_about_to_sleep() {
+    check(|| {
+        let (node, workers) = Node::new(2);
+        // Each goes home after one: the second must not count on the worker of the first.
+        let threads: Vec<_> = workers.into_iter().map(|it| play(&node, it, 1)).collect();
+        node.inject();
+        node.inject();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_a_long_turn_woke_is_run_by_another_worker_before_it_ends() {
+    check(|| {
+        let (node, mut workers) = Node::new(2);
+        let other = play(&node, workers.pop().unwrap(), 1);
+        let worker = workers.pop().unwrap();
+        node.inject();
+        let mut now = 0;
+        // Whoever got the injected one: it is this worker that has the long turn, so give it one of its own if need be.
+        if worker_runs_first(&node, &worker, &mut now) {
+            node.wake(worker.wake(service()));
+        }
+        // The turn does not end before the other had its own.
+        other.join().unwrap();
+    });
+}
+
+/// One step; whether it was a turn.
+fn worker_runs_first(node: &Node, worker: &Worker, now: &mut u64) -> bool {
+    let step = worker.step(*now);
+    node.wake(step.wake);
+    matches!(step.next, Next::Run(_))
+}
+
+#[test]
+fn a_close_reaches_those_who_sleep_and_those_about_to() {
+    check(|| {
+        let (node, mut workers) = Node::new(1);
+        let worker = workers.pop().unwrap();
+        let thread = thread::spawn({
+            let node = Arc::clone(&node);
+            move || assert!(!node.next(&worker, &mut 0))
+        });
+        node.pool.close();
+        node.beds[0].wake();
+        thread.join().unwrap();
+    });
+}
+
+/// A slot, and the data of the service in it.
+struct Handed {
+    slot: Slot,
+    data: UnsafeCell<u32>,
+}
+
+// SAFETY: `data` is the taker's, which is what the model checks.
+unsafe impl Sync for Handed {}
+// SAFETY: as above.
+unsafe impl Send for Handed {}
+
+impl Handed {
+    fn take(&self) -> usize {
+        let Some(_hold) = self.slot.take() else { return 0 };
+        // SAFETY: the hold is ours.
+        self.data.with_mut(|it| unsafe { *it += 1 });
+        1
+    }
+}
+
+#[test]
+fn owner_and_thieves_take_a_slot_once_and_see_what_was_put() {
+    loom::model(|| {
+        let handed = Arc::new(Handed { slot: Slot::new(), data: UnsafeCell::new(0) });
+        let thief = thread::spawn({
+            let handed = Arc::clone(&handed);
+            move || handed.take()
+        });
+        // SAFETY: nobody else has the hold yet.
+        handed.data.with_mut(|it| unsafe { *it = 1 });
+        assert!(handed.slot.put(service()).is_none());
+        let mine = handed.take();
+        assert_eq!(mine + thief.join().unwrap(), 1);
+    });
+}
