@@ -17,14 +17,10 @@
 //! Its records stay as they are, and nobody waits for them: whose lock is free reads nothing. The next process in the slot
 //! begins with even numbers and another life.
 
-use std::{
-    cell::Cell,
-    fmt,
-    sync::{MutexGuard, PoisonError},
-};
+use std::{cell::Cell, fmt, sync::PoisonError};
 
 use crate::sync::{
-    Arc, Mutex,
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicU32, AtomicU64, Ordering::*, fence},
 };
 
@@ -111,34 +107,38 @@ impl Records {
     }
 }
 
-/// The records of this process, and which of them a thread has.
-pub struct Readers {
+/// The records of this process, and which of them a thread has. Clones are the same ones.
+#[derive(Clone)]
+pub struct Readers(Arc<Shared>);
+
+struct Shared {
     records: &'static Records,
     free: Mutex<Vec<u16>>,
 }
 
 impl Readers {
     /// Hands out these records. They are this process's own, and nobody else hands them out.
-    pub fn new(records: &'static Records) -> Arc<Readers> {
-        Arc::new(Readers { records, free: Mutex::new((0..READERS as u16).rev().collect()) })
+    pub fn new(records: &'static Records) -> Readers {
+        let free = Mutex::new((0..READERS as u16).rev().collect());
+        Readers(Arc::new(Shared { records, free }))
     }
 
     /// Makes the calling thread a reader, if there are less than [`READERS`].
-    pub fn join(self: &Arc<Self>) -> Option<Reader> {
+    pub fn join(&self) -> Option<Reader> {
         let index = self.free().pop()?;
         // Before the first pin, whose fence makes it visible along with the number.
-        self.records.used.fetch_max(u32::from(index) + 1, Relaxed);
-        Some(Reader { all: Arc::clone(self), index, depth: Cell::new(0) })
+        self.0.records.used.fetch_max(u32::from(index) + 1, Relaxed);
+        Some(Reader { all: self.clone(), index, depth: Cell::new(0) })
     }
 
     fn free(&self) -> MutexGuard<'_, Vec<u16>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A thread that may read others' memory. It stays on its thread.
 pub struct Reader {
-    all: Arc<Readers>,
+    all: Readers,
     index: u16,
     depth: Cell<u32>,
 }
@@ -146,7 +146,7 @@ pub struct Reader {
 impl Reader {
     #[inline]
     fn record(&self) -> &Record {
-        &self.all.records.records[usize::from(self.index)]
+        &self.all.0.records.records[usize::from(self.index)]
     }
 
     /// Keeps what is reachable in others' memory from being freed until the answer is dropped (E1). `now` is for whoever asks

@@ -48,7 +48,7 @@ struct Shared {
     changes: AtomicU64,
     inbox: AtomicBool,
     counts: Counts,
-    readers: Arc<Readers>,
+    readers: Readers,
 }
 
 #[derive(Default)]
@@ -150,8 +150,8 @@ impl Exchange {
     }
 
     /// The readers of this process, for threads that look at others' memory without holding it ([`crate::epoch`]).
-    pub fn readers(&self) -> Arc<Readers> {
-        Arc::clone(&self.0.readers)
+    pub fn readers(&self) -> Readers {
+        self.0.readers.clone()
     }
 
     pub(super) fn control(&self) -> &'static Control {

@@ -43,7 +43,8 @@ impl Hold {
 }
 
 /// What is held, by ticket. Zeros are a ledger of nothing.
-#[repr(C, align(4096))]
+#[repr(C)]
+#[cfg_attr(not(loom), repr(align(4096)))] // Models have small stacks.
 pub struct Ledger {
     holds: [AtomicU64; TICKETS],
 }

@@ -119,7 +119,8 @@ struct Cell {
 }
 
 /// The cells. Zeros are a ring that nothing was ever written to.
-#[repr(C, align(4096))]
+#[repr(C)]
+#[cfg_attr(not(loom), repr(align(4096)))] // Models have small stacks.
 pub struct Ring {
     cells: [Cell; RING],
 }
