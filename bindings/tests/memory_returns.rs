@@ -15,8 +15,12 @@ const MIB: f64 = 1048576.0;
 /// How much the system may have given to the process beyond what it had before, once a mailbox is empty again.
 const DRAINED: f64 = 64.0 * MIB;
 
-/// How much larger than after the first round the process may be after a later one.
+/// How much larger than after the first round the process may be after a later one, at full size.
 const GROWTH: f64 = 10.0; // percent
+
+/// The same at the smaller size, where what allocators keep for each thread is a larger part of the whole. Two kilobytes that stay
+/// behind from each service would be seen.
+const GROWTH_SMALL: f64 = 8.0 * MIB;
 
 #[test]
 fn a_drained_mailbox_and_killed_services_give_their_memory_back() {
@@ -37,7 +41,13 @@ fn a_drained_mailbox_and_killed_services_give_their_memory_back() {
     assert!(said["drained_peak"] >= 32.0 * f64::from(messages), "{said:#?}");
     assert!(said["drained"] <= DRAINED, "{said:#?}");
     assert!(said["killed_peak"] >= 10_000.0 * f64::from(services), "{said:#?}");
-    assert!(said["killed_growth"] <= GROWTH, "{said:#?}");
+    if full {
+        assert!(said["killed_growth"] <= GROWTH, "{said:#?}");
+    }
+    for round in 2..=5 {
+        let growth = said[format!("killed_round_{round}").as_str()] - said["killed_round_1"];
+        assert!(full || growth <= GROWTH_SMALL, "{said:#?}");
+    }
 }
 
 /// A line `name value unit`.
