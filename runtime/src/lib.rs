@@ -54,6 +54,7 @@ not_loom! {
     pub mod config;
     pub mod env;
     pub mod service;
+    pub mod sim;
     pub mod timer;
 
     mod command;

@@ -60,7 +60,7 @@ pub struct Node {
     settings: Settings,
     env: Env,
     arena: Arena,
-    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) handles: HandleTable<ServiceContext>,
     pub(crate) names: Names,
     pub(crate) modules: Modules,
@@ -92,13 +92,24 @@ impl Node {
     /// A setting is wrong, the process cannot become a daemon, or the arena cannot be mapped.
     pub fn new(mut settings: Settings) -> Result<Arc<Self>, StartError> {
         settings.fill_defaults();
-        let threads = settings.threads()?;
-        let limit = settings.arena_limit()?;
         let pid_file = settings.daemon().map(PidFile::daemonize).transpose()?;
-        let clock = SystemClock::start();
+        let limit = settings.arena_limit()?;
+        let arena = Arena::private(&Options { limit })?;
+        let node = Self::assemble(settings, arena, Arc::new(SystemClock::start()))?;
+        *node.pid_file.lock().unwrap_or_else(|it| it.into_inner()) = pid_file;
+        Ok(node)
+    }
+
+    /// A node of these parts. The settings are complete.
+    pub(crate) fn assemble(
+        settings: Settings,
+        arena: Arena,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, StartError> {
+        let threads = settings.threads()?;
         let node = Arc::new(Self {
             env: Env::new(&settings),
-            arena: Arena::private(&Options { limit })?,
+            arena,
             handles: HandleTable::new(settings.harbor() as u8),
             names: Names::default(),
             modules: Modules::new(settings.cpath())?,
@@ -116,8 +127,8 @@ impl Node {
             harbor: settings.harbor(),
             threads: Mutex::new(Vec::new()),
             signals: OnceLock::new(),
-            pid_file: Mutex::new(pid_file),
-            clock: Box::new(clock),
+            pid_file: Mutex::new(None),
+            clock,
             settings,
         });
         native::register(&node);

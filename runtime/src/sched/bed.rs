@@ -30,6 +30,16 @@ impl Bed {
         *woken = false;
     }
 
+    /// Whether a wake-up waits for a sleep, for a simulation, which never sleeps.
+    pub(crate) fn is_woken(&self) -> bool {
+        *self.lock()
+    }
+
+    /// Takes a wake-up, as the end of a sleep does.
+    pub(crate) fn take(&self) {
+        *self.lock() = false;
+    }
+
     fn lock(&self) -> MutexGuard<'_, bool> {
         self.woken.lock().unwrap_or_else(|it| it.into_inner())
     }

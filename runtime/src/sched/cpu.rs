@@ -5,6 +5,10 @@
 //! asked after all, and what it says less (the thread was preempted) is taken off the message that was running: the longest of
 //! the stretch, as a rule the one that was interrupted.
 
+use std::sync::Arc;
+
+use crate::timer::clock::Clock;
+
 /// Measured time after which the thread's clock is asked.
 const CORRECT_AFTER: u64 = 200_000;
 
@@ -24,6 +28,8 @@ fn nanos(clock: libc::clockid_t) -> u64 {
 
 /// The clock of one worker.
 pub(crate) struct CpuMeter {
+    /// What time it is in a simulation.
+    simulated: Option<Arc<dyn Clock>>,
     enabled: bool,
     last: u64,
     /// Time measured since the thread's clock was asked.
@@ -35,12 +41,25 @@ impl CpuMeter {
     /// A meter for the calling thread; `enabled` is `profile`.
     pub(crate) fn new(enabled: bool) -> Self {
         let thread = if enabled { nanos(libc::CLOCK_THREAD_CPUTIME_ID) } else { 0 };
-        Self { enabled, last: stamp(), measured: 0, thread }
+        Self { simulated: None, enabled, last: stamp(), measured: 0, thread }
+    }
+
+    /// A meter whose time is this clock's. It accounts nothing.
+    pub(crate) fn simulated(clock: Arc<dyn Clock>) -> Self {
+        Self { enabled: false, last: clock.nanos(), measured: 0, thread: 0, simulated: Some(clock) }
+    }
+
+    #[inline]
+    fn now(&self) -> u64 {
+        match &self.simulated {
+            None => stamp(),
+            Some(clock) => clock.nanos(),
+        }
     }
 
     /// A turn begins.
     pub(crate) fn begin(&mut self) {
-        self.last = stamp();
+        self.last = self.now();
     }
 
     /// The stamp of the last event.
@@ -55,7 +74,7 @@ impl CpuMeter {
 
     /// A message ended: its CPU time.
     pub(crate) fn message_ends(&mut self) -> u64 {
-        let now = stamp();
+        let now = self.now();
         let mut took = now.saturating_sub(self.last);
         self.last = now;
         if !self.enabled {
@@ -72,7 +91,7 @@ impl CpuMeter {
 
     /// The worker slept.
     pub(crate) fn wake(&mut self) {
-        self.last = stamp();
+        self.last = self.now();
     }
 
     /// The worker is about to sleep: what was measured so far is settled.

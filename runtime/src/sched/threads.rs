@@ -4,11 +4,7 @@ use std::{cell::Cell, marker::PhantomData, num::NonZeroU64, ptr, sync::Arc, time
 
 use skein_arena::sync::Mutex;
 
-use super::{
-    Next, Pool, Scheduled, Wake, Worker, WorkerCounters,
-    bed::Bed,
-    cpu::{CpuMeter, stamp},
-};
+use super::{Next, Pool, Scheduled, Wake, Worker, WorkerCounters, bed::Bed, cpu::CpuMeter};
 use crate::{
     Node,
     monitor::Watch,
@@ -23,7 +19,7 @@ thread_local! {
 /// The scheduler of a node: its pool, and a bed for each worker.
 pub(crate) struct Scheduler {
     pool: skein_arena::sync::Arc<Pool>,
-    beds: Box<[Bed]>,
+    pub(crate) beds: Box<[Bed]>,
     /// Those that no thread plays yet.
     workers: Mutex<Vec<Worker>>,
 }
@@ -73,26 +69,58 @@ impl Scheduler {
     }
 
     /// The worker of that number, once.
-    fn employ(&self, index: usize) -> Worker {
+    pub(crate) fn employ(&self, index: usize) -> Worker {
         let mut workers = self.workers.lock().unwrap_or_else(|it| it.into_inner());
         let at = workers.iter().position(|it| it.index() == index);
         workers.swap_remove(at.expect("each worker is played by one thread"))
     }
 }
 
-/// Makes a worker the thread's own, until dropped.
-struct Playing<'a>(PhantomData<&'a Worker>);
+/// Makes a worker the thread's own, until dropped. A simulation plays one inside of another's turn.
+struct Playing<'a> {
+    before: *const Worker,
+    _worker: PhantomData<&'a Worker>,
+}
 
 impl<'a> Playing<'a> {
     fn new(worker: &'a Worker) -> Self {
-        WORKER.set(worker);
-        Self(PhantomData)
+        Self { before: WORKER.replace(worker), _worker: PhantomData }
     }
 }
 
 impl Drop for Playing<'_> {
     fn drop(&mut self) {
-        WORKER.set(ptr::null());
+        WORKER.set(self.before);
+    }
+}
+
+/// What the player of a worker does next.
+#[must_use]
+pub(crate) enum Played {
+    /// A turn: it plays on.
+    Turn,
+    /// Sleeps until its bed says so.
+    Park,
+    /// Sleeps until that, or until this time.
+    Watch(u64),
+    /// The node ends.
+    Home,
+}
+
+/// One step of a worker, and the turn that comes of it.
+pub(crate) fn play(node: &Node, worker: &Worker, meter: &mut CpuMeter) -> Played {
+    let _playing = Playing::new(worker);
+    let scheduler = &node.scheduler;
+    let step = worker.step(meter.last());
+    scheduler.wake(step.wake);
+    match step.next {
+        Next::Run(scheduled) => {
+            serve(scheduler, worker, &node.watches[worker.index()], meter, scheduled);
+            Played::Turn
+        }
+        Next::Park => Played::Park,
+        Next::Watch(until) => Played::Watch(until),
+        Next::Home => Played::Home,
     }
 }
 
@@ -102,20 +130,13 @@ pub(crate) fn run(node: &Arc<Node>, index: usize) {
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1000));
     let scheduler = &node.scheduler;
     let worker = scheduler.employ(index);
-    let _playing = Playing::new(&worker);
     let mut meter = CpuMeter::new(node.profile);
     loop {
-        let now = meter.last();
-        let step = worker.step(now);
-        scheduler.wake(step.wake);
-        let limit = match step.next {
-            Next::Run(scheduled) => {
-                serve(scheduler, &worker, &node.watches[index], &mut meter, scheduled);
-                continue;
-            }
-            Next::Home => return,
-            Next::Park => None,
-            Next::Watch(until) => Some(Duration::from_nanos(until.saturating_sub(now))),
+        let limit = match play(node, &worker, &mut meter) {
+            Played::Turn => continue,
+            Played::Home => return,
+            Played::Park => None,
+            Played::Watch(until) => Some(Duration::from_nanos(until.saturating_sub(meter.last()))),
         };
         // A worker that sleeps keeps no blocks at hand: near a limit the others may need what those pin.
         node.arena().flush();
@@ -135,9 +156,6 @@ fn serve(scheduler: &Scheduler, worker: &Worker, watch: &Watch, meter: &mut CpuM
 /// Serves what waits on the calling thread, and returns. For the end of a start that failed, when no other worker exists.
 pub(crate) fn drain(node: &Arc<Node>) {
     let worker = node.scheduler.employ(0);
-    let _playing = Playing::new(&worker);
     let mut meter = CpuMeter::new(false);
-    while let Next::Run(scheduled) = worker.step(stamp()).next {
-        serve(&node.scheduler, &worker, &node.watches[0], &mut meter, scheduled);
-    }
+    while let Played::Turn = play(node, &worker, &mut meter) {}
 }

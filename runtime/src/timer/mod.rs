@@ -109,6 +109,20 @@ impl Timer {
         }
     }
 
+    /// Whether the node ends.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// When the thread, played by a simulation, goes on: `None` if it is to sleep until somebody sets a timeout.
+    pub(crate) fn wakes_at(&self) -> Option<u64> {
+        match self.lock().sleeps_until {
+            None => Some(0),
+            Some(u64::MAX) => None,
+            Some(until) => Some(until * MS),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|it| it.into_inner())
     }

@@ -1,0 +1,211 @@
+//! A node played by one thread, on a clock that moves only when it is told to.
+//!
+//! Everything decided is decided by the real code: mailboxes, the scheduler's workers and their wake-ups, turns, handles, the
+//! wheel of timeouts. Only threads, sleep and the clock are played. Whoever has the simulation says which [`Actor`] steps next, so
+//! a program with a seed is a schedule that can be had again.
+//!
+//! A step of a worker is a whole turn. It may be left in the middle all the same: a service may have other actors step while it
+//! handles a message, and may let time pass. That is what a thread looks like that is slow, or that the system has
+//! put aside.
+//!
+//! ```
+//! use skein_arena::{Arena, Options};
+//! use skein_runtime::{Settings, sim::Simulation};
+//!
+//! let mut settings = Settings::new();
+//! settings.set("thread", "2").set("harbor", "0");
+//! let sim = Simulation::new(settings, Arena::private(&Options::default())?)?;
+//! loop {
+//!     if let Some(actor) = sim.ready().next() {
+//!         sim.step(actor);
+//!     } else if let Some(at) = sim.next_event() {
+//!         sim.set_time(at);
+//!     } else {
+//!         // Nothing to do: all sleep until somebody wakes them, and no time will.
+//!         break;
+//!     }
+//! }
+//! assert!(sim.now() < 1_000_000);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
+
+use skein_arena::{
+    Arena, Block,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use crate::{
+    Node, Settings, StartError,
+    sched::{
+        Worker,
+        cpu::CpuMeter,
+        threads::{self, Played},
+    },
+    timer::{self, clock::Clock},
+};
+
+/// A clock that is set by hand.
+#[derive(Default)]
+struct SimClock(AtomicU64);
+
+impl Clock for SimClock {
+    fn nanos(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    fn started(&self) -> u32 {
+        0
+    }
+}
+
+/// Who can make a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Actor {
+    /// A worker, by its number.
+    Worker(usize),
+    /// The timer's thread.
+    Timer,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// About to step.
+    Awake,
+    /// In a turn.
+    Serving,
+    /// Asleep until woken.
+    Parked,
+    /// Asleep until woken, or until this time in ns.
+    Watching(u64),
+    /// At home: the node has ended.
+    Home,
+}
+
+struct Player {
+    worker: Worker,
+    /// Away during a turn.
+    meter: Cell<Option<CpuMeter>>,
+    doing: Cell<Doing>,
+}
+
+/// A node without threads, and those who play them.
+pub struct Simulation {
+    node: Arc<Node>,
+    clock: Arc<SimClock>,
+    players: Vec<Player>,
+    timer_ended: Cell<bool>,
+    batch: RefCell<Vec<Block>>,
+}
+
+impl Simulation {
+    /// A node with as many workers as `thread` says, at the time 0. It has no log service unless one is launched.
+    ///
+    /// # Errors
+    /// A setting is wrong.
+    pub fn new(mut settings: Settings, arena: Arena) -> Result<Self, StartError> {
+        settings.fill_defaults();
+        let clock = Arc::new(SimClock::default());
+        let node = Node::assemble(settings, arena, Arc::clone(&clock) as Arc<dyn Clock>)?;
+        let players = (0..node.scheduler.workers()).map(|index| Player {
+            worker: node.scheduler.employ(index),
+            meter: Cell::new(Some(CpuMeter::simulated(Arc::clone(&clock) as Arc<dyn Clock>))),
+            doing: Cell::new(Doing::Awake),
+        });
+        let players = players.collect();
+        Ok(Self { node, clock, players, timer_ended: Cell::new(false), batch: RefCell::default() })
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// The time, in ns.
+    pub fn now(&self) -> u64 {
+        self.clock.nanos()
+    }
+
+    /// Sets the clock.
+    ///
+    /// # Panics
+    /// If that would be back in time.
+    pub fn set_time(&self, nanos: u64) {
+        assert!(nanos >= self.now(), "time went back, from {} to {nanos}", self.now());
+        self.clock.0.store(nanos, Relaxed);
+    }
+
+    /// What each worker is doing.
+    pub fn doing(&self) -> impl Iterator<Item = Doing> {
+        self.players.iter().map(|it| it.doing.get())
+    }
+
+    /// Whether an actor could step now.
+    pub fn is_ready(&self, actor: Actor) -> bool {
+        match actor {
+            Actor::Worker(index) => {
+                let woken = self.node.scheduler.beds[index].is_woken();
+                match self.players[index].doing.get() {
+                    Doing::Awake => true,
+                    Doing::Parked => woken,
+                    Doing::Watching(until) => woken || until <= self.now(),
+                    Doing::Serving | Doing::Home => false,
+                }
+            }
+            Actor::Timer => {
+                let due = self.node.timer.wakes_at().is_some_and(|at| at <= self.now());
+                !self.timer_ended.get() && (due || self.node.timer.is_closed())
+            }
+        }
+    }
+
+    /// Everybody who could step now.
+    pub fn ready(&self) -> impl Iterator<Item = Actor> {
+        let workers = (0..self.players.len()).map(Actor::Worker);
+        workers.chain([Actor::Timer]).filter(|it| self.is_ready(*it))
+    }
+
+    /// When one who sleeps will wake up by himself; it may be past.
+    pub fn next_event(&self) -> Option<u64> {
+        let watches = self.doing().filter_map(|it| match it {
+            Doing::Watching(until) => Some(until),
+            _ => None,
+        });
+        let timer = if self.timer_ended.get() { None } else { self.node.timer.wakes_at() };
+        watches.chain(timer).min()
+    }
+
+    /// Has an actor step: a worker until its turn ends or it goes to sleep, the timer until it has sent a batch.
+    ///
+    /// # Panics
+    /// If it is not ready.
+    pub fn step(&self, actor: Actor) {
+        assert!(self.is_ready(actor), "{actor:?} cannot step");
+        match actor {
+            Actor::Worker(index) => self.step_worker(index),
+            Actor::Timer if self.node.timer.is_closed() => self.timer_ended.set(true),
+            Actor::Timer => timer::expire(&self.node, &mut self.batch.borrow_mut()),
+        }
+    }
+
+    fn step_worker(&self, index: usize) {
+        let player = &self.players[index];
+        let mut meter = player.meter.take().expect("who is ready is in no turn");
+        if player.doing.replace(Doing::Serving) != Doing::Awake {
+            self.node.scheduler.beds[index].take();
+            meter.wake();
+        }
+        player.doing.set(match threads::play(&self.node, &player.worker, &mut meter) {
+            Played::Turn => Doing::Awake,
+            Played::Park => Doing::Parked,
+            Played::Watch(until) => Doing::Watching(until),
+            Played::Home => Doing::Home,
+        });
+        player.meter.set(Some(meter));
+    }
+}
