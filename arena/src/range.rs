@@ -10,23 +10,29 @@
 //! readable as it grows. Because the addresses are build constants, a pointer means the same in every process of a domain,
 //! and "is this pointer ours?" is a subtraction and a comparison.
 //!
+//! # A smaller one
+//! ThreadSanitizer keeps the large range for itself. Built with `--cfg skein_tsan` the range is 64 GiB at 2³⁶, with heaps of
+//! 128 MiB; everything else is the same. Processes with different ranges refuse each other's domains.
+//!
 //! # When the range does not fit
 //! Under a limit on address space (`ulimit -v`) a smaller range is reserved at the same base: at most half of what the limit
 //! allows, then half of that until the system agrees. [`reserved`] says how much it became; a heap that does not lie in it
 //! cannot be opened, and the one that lies across its end is shorter.
 
-/// Where the range begins: low in the half that no allocator of Linux, no sanitizer and not valgrind uses.
-pub const BASE: usize = 0x2000_0000_0000;
+/// Where the range begins: low in the half that no allocator of Linux, no AddressSanitizer and not valgrind uses.
+pub const BASE: usize = if SMALL { 0x10_0000_0000 } else { 0x2000_0000_0000 };
 /// The range has two to this power of bytes: 16 TiB.
-pub const BITS: u32 = 44;
+pub const BITS: u32 = if SMALL { 36 } else { 44 };
 /// A heap has two to this power of bytes: 32 GiB.
-pub const HEAP_BITS: u32 = 35;
+pub const HEAP_BITS: u32 = BITS - 9;
+/// Whether this build has the smaller range.
+pub const SMALL: bool = cfg!(skein_tsan);
 /// Heaps of the range: one per process of a domain. A process alone uses the first.
 pub const HEAPS: usize = 255;
 /// Where the segments of frozen tables begin.
 pub const SEGMENTS: usize = BASE + (256 << HEAP_BITS);
 
-/// Where the frozen code of this process lies: the last 32 GiB. Whoever runs the code maps it, after [`reserve()`].
+/// Where the frozen code of this process lies: as long as a heap, at the end of the range. Whoever runs the code maps it, after [`reserve()`].
 pub const CODE: usize = BASE + (1 << BITS) - (1 << HEAP_BITS);
 
 /// Whether an address lies in the range, mapped or not.
@@ -231,7 +237,7 @@ mod reserve {
         use super::*;
 
         /// Away from the real range, so that the tests of this crate do not meet.
-        const ELSEWHERE: usize = 0x3800_0000_0000;
+        const ELSEWHERE: usize = BASE + (3 << (BITS - 1));
 
         #[test]
         fn a_taken_address_is_an_error_that_says_so() {
@@ -240,7 +246,7 @@ mod reserve {
             let error = Error::from(Refusal::Taken { size: LEAST });
             assert_eq!(
                 error.to_string(),
-                "the address range at 0x200000000000, 67108864 bytes, is taken by something else"
+                format!("the address range at {BASE:#x}, 67108864 bytes, is taken by something else")
             );
         }
 

@@ -123,6 +123,7 @@ fn limits_that_cannot_work_are_refused() {
 }
 
 #[test]
+#[cfg_attr(skein_tsan, ignore = "a million blocks do not fit the heap of this build")]
 fn a_million_queued_messages_do_not_stay_in_memory() {
     const MESSAGES: usize = 1_000_000;
     let arena = arena(None);

@@ -1,4 +1,5 @@
 //! The range as a process finds it: whole, under a limit on address space, or taken.
+#![cfg(not(skein_tsan))]
 
 use std::{env, process::Command};
 

@@ -77,6 +77,9 @@ fn main() {
         .flag_if_supported("-fno-semantic-interposition")
         .flag_if_supported("-fno-plt")
         .flag_if_supported("-Wno-attributes");
+    if env::var_os("CARGO_CFG_SKEIN_TSAN").is_some() {
+        build.define("SKEIN_TSAN", None);
+    }
     for flag in env::var("SKEIN_VM_CFLAGS").unwrap_or_default().split_whitespace() {
         build.flag(flag);
     }

@@ -13,7 +13,7 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 
 use skein_arena::epoch;
-use skein_arena::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
+use skein_arena::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// One version of the value.
 struct Version<T> {
@@ -163,11 +163,12 @@ impl<T: Send + Sync + 'static> Clone for Lease<T> {
 
 impl<T: Send + Sync + 'static> Drop for Lease<T> {
     fn drop(&mut self) {
-        // Release pairs with the fence below: what this holder read happens before the value is dropped.
+        // Release pairs with the load below: what this holder read happens before the value is dropped.
         if self.inner().holders.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
-        fence(Ordering::Acquire);
+        // A load and not a fence: ThreadSanitizer follows it.
+        self.inner().holders.load(Ordering::Acquire);
         // SAFETY: the count is zero, so nobody holds the version, and a root drops its hold only when no pinned reader
         // can turn up any more (R2, R3). It came from `boxed`.
         drop(unsafe { Box::from_raw(self.version.as_ptr()) });

@@ -28,7 +28,7 @@ const ALL: usize = 1 << range::HEAP_BITS;
 const SOME: usize = 64 << 20;
 
 // `csrc/shr.h` has this number again.
-const _: () = assert!(range::CODE == (0x2000_0000_0000 + (1 << 44) - (1 << 35)));
+const _: () = assert!(range::CODE == range::BASE + (1 << range::BITS) - (1 << (range::BITS - 9)));
 
 unsafe extern "C-unwind" {
     fn skein_code_size(prototype: *const c_void) -> usize;

@@ -12,7 +12,10 @@ use skein_arena::range;
 use crate::ffi::lua_State;
 
 // `csrc/shr.h` has these numbers again.
-const _: () = assert!(range::BASE == 0x2000_0000_0000 && range::BITS == 44);
+const _: () = assert!(
+    range::BASE == 1 << (range::BITS + 1 - range::SMALL as u32)
+        && range::BITS == if range::SMALL { 36 } else { 44 }
+);
 
 /// [`shr_scan`] tells apart pieces of `1 << SLOT_BITS` bytes.
 pub const SLOT_BITS: u32 = 21;

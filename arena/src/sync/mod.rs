@@ -6,6 +6,11 @@
 //!
 //! Under loom an atomic is a handle into the model and not so many bytes. A protocol is therefore a type that does not care
 //! where it lies; only what places things in mapped memory knows their addresses.
+//!
+//! A second switch, `cfg(skein_tsan)`, puts locks and fences there that ThreadSanitizer can follow.
+
+#[cfg(skein_tsan)]
+mod tsan;
 
 #[cfg(not(loom))]
 mod imp {
@@ -14,7 +19,11 @@ mod imp {
     /// Aliases, not re-exports: `clippy.toml` bars the originals, and sees through a `pub use`.
     #[allow(clippy::disallowed_types)]
     pub mod atomic {
-        pub use core::sync::atomic::{Ordering, compiler_fence, fence};
+        #[cfg(skein_tsan)]
+        pub use super::super::tsan::fence;
+        #[cfg(not(skein_tsan))]
+        pub use core::sync::atomic::fence;
+        pub use core::sync::atomic::{Ordering, compiler_fence};
 
         /// An 8-bit atomic.
         pub type AtomicU8 = core::sync::atomic::AtomicU8;
@@ -70,11 +79,11 @@ mod imp {
         }
     }
 
-    pub use std::{
-        hint,
-        sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
-        thread,
-    };
+    #[cfg(skein_tsan)]
+    pub use super::tsan::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+    #[cfg(not(skein_tsan))]
+    pub use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+    pub use std::{hint, sync::Arc, thread};
 }
 
 #[cfg(loom)]
