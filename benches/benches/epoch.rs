@@ -7,17 +7,17 @@
 use std::{
     collections::HashMap,
     hint::black_box,
-    sync::{
-        Arc, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, RwLock},
     thread,
 };
 
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
-use skein_arena::epoch;
+use skein_arena::{
+    epoch,
+    sync::atomic::{AtomicBool, Ordering},
+};
 use skein_runtime::Handle;
 use skein_runtime::handle::table::{Entry, HandleTable};
 use skein_sharedata::Root;
