@@ -123,28 +123,54 @@ fn two_injections_reach_two_workers_that_are_about_to_sleep() {
     });
 }
 
+/// Turns that began, and the end of waiting for the next.
+#[derive(Default)]
+struct Turns {
+    begun: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Turns {
+    /// One begins; which it is.
+    fn begin(&self) -> usize {
+        let mut begun = self.begun.lock().unwrap();
+        *begun += 1;
+        self.changed.notify_all();
+        *begun
+    }
+
+    fn wait_for(&self, count: usize) {
+        let mut begun = self.begun.lock().unwrap();
+        while *begun < count {
+            begun = self.changed.wait(begun).unwrap();
+        }
+    }
+}
+
+/// Two workers with one turn each. The first turn wakes a service, and lasts until the other worker runs that.
 #[test]
 fn what_a_long_turn_woke_is_run_by_another_worker_before_it_ends() {
     check(|| {
-        let (node, mut workers) = Node::new(2);
-        let other = play(&node, workers.pop().unwrap(), 1);
-        let worker = workers.pop().unwrap();
+        let (node, workers) = Node::new(2);
+        let turns = Arc::new(Turns::default());
+        let threads: Vec<_> = workers
+            .into_iter()
+            .map(|worker| {
+                let (node, turns) = (Arc::clone(&node), Arc::clone(&turns));
+                thread::spawn(move || {
+                    assert!(node.next(&worker, &mut 0));
+                    if turns.begin() == 1 {
+                        node.wake(worker.wake(service()));
+                        turns.wait_for(2);
+                    }
+                })
+            })
+            .collect();
         node.inject();
-        let mut now = 0;
-        // Whoever got the injected one: it is this worker that has the long turn, so give it one of its own if need be.
-        if worker_runs_first(&node, &worker, &mut now) {
-            node.wake(worker.wake(service()));
+        for thread in threads {
+            thread.join().unwrap();
         }
-        // The turn does not end before the other had its own.
-        other.join().unwrap();
     });
-}
-
-/// One step; whether it was a turn.
-fn worker_runs_first(node: &Node, worker: &Worker, now: &mut u64) -> bool {
-    let step = worker.step(*now);
-    node.wake(step.wake);
-    matches!(step.next, Next::Run(_))
 }
 
 #[test]
