@@ -3,6 +3,14 @@
 //! Workers are threads here, a bed is a lock and a condition, and a watch is a step in time; a lost wake-up is a deadlock, which
 //! loom reports. The deques are stand-ins behind a lock (`sched/deque.rs`): what is checked is the slot, the roles and the
 //! looks before and after each change of role.
+//!
+//! Broken by hand, one at a time, and caught:
+//! * a service in an empty slot without a look at who is on watch;
+//! * no second look before a sleep; a searcher that leaves and does not see to the rest; one that keeps its role;
+//! * the exchange of `Slot::put` or of `Slot::take`: Relaxed.
+//!
+//! Not caught: the fences of `Pool::inject` and `Idle::publish` left out, and the one of `Slot::put`. The locks of the stand-ins
+//! and of the roles order what those fences order. A watcher that stays awake alone is not caught: it costs, and loses nothing.
 #![cfg(loom)]
 
 use core::ptr::NonNull;
