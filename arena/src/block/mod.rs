@@ -59,7 +59,7 @@ pub enum Kind {
 
 /// How many kinds there are.
 #[cfg(not(loom))]
-pub(crate) const KINDS: u8 = Kind::Empty as u8 + 1;
+pub(crate) const KINDS: u8 = Kind::Remote as u8 + 1;
 
 impl Kind {
     #[inline]
