@@ -18,9 +18,10 @@ const DRAINED: f64 = 64.0 * MIB;
 /// How much larger than after the first round the process may be after a later one, at full size.
 const GROWTH: f64 = 10.0; // percent
 
-/// The same at the smaller size, where what allocators keep for each thread is a larger part of the whole. Two kilobytes that stay
-/// behind from each service would be seen.
-const GROWTH_SMALL: f64 = 8.0 * MIB;
+/// The same at the smaller size, from the second round on: a leak grows with every round, while what allocators keep for each
+/// thread is filled once, in the first rounds, and is a larger part of the whole here. Two kilobytes that stay behind from each
+/// service would be seen.
+const GROWTH_SMALL: f64 = 6.0 * MIB;
 
 #[test]
 fn a_drained_mailbox_and_killed_services_give_their_memory_back() {
@@ -44,10 +45,10 @@ fn a_drained_mailbox_and_killed_services_give_their_memory_back() {
     if full {
         assert!(said["killed_growth"] <= GROWTH, "{said:#?}");
     }
-    for round in 2..=5 {
-        let growth = said[format!("killed_round_{round}").as_str()] - said["killed_round_1"];
-        assert!(full || growth <= GROWTH_SMALL, "{said:#?}");
-    }
+    let growth = said["killed_round_5"] - said["killed_round_2"];
+    assert!(full || growth <= GROWTH_SMALL, "{said:#?}");
+    // And most of what they took is back after any of them.
+    assert!(said["killed_round_5"] <= 0.9 * said["killed_peak"], "{said:#?}");
 }
 
 /// A line `name value unit`.
