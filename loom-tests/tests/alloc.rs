@@ -53,6 +53,15 @@ fn free(heap: &ModelHeap, hand: &Hand, block: NonNull<Header>, value: u32) {
     }
 }
 
+/// Frees a large block.
+fn free_large(heap: &ModelHeap, block: NonNull<Header>) {
+    // SAFETY: the caller is its only owner, and leaves.
+    unsafe {
+        assert_eq!(block.as_ref().release(), Left::Nobody);
+        heap.free_large(block);
+    }
+}
+
 #[test]
 fn what_one_thread_frees_another_gets() {
     loom::model(|| {
@@ -213,19 +222,16 @@ fn pages_that_the_system_gets_back_are_nobody_s() {
         // So much is free and has been used that freeing a little more gives some back.
         let blocks = [(); 4].map(|()| heap.alloc_large());
         for block in blocks {
-            // SAFETY: we are the only owner, and leave.
-            unsafe {
-                heap.write(block, 0, 1);
-                assert_eq!(block.as_ref().release(), Left::Nobody);
-                heap.free_large(block);
-            }
+            // SAFETY: we are its only owner.
+            unsafe { heap.write(block, 0, 1) };
+            free_large(&heap, block);
         }
         let other = thread::spawn({
             let heap = Arc::clone(&heap);
             move || heap.trim()
         });
         let block = heap.alloc_large();
-        // SAFETY: we are the only owner, and leave; a block longer than two pages has three.
+        // SAFETY: we are its only owner; a block longer than two pages has three.
         unsafe {
             for page in 0..3 {
                 heap.write(block, page, 7);
@@ -234,9 +240,8 @@ fn pages_that_the_system_gets_back_are_nobody_s() {
                 heap.write(block, 3, 7);
             }
             assert_eq!([heap.read(block, 0), heap.read(block, 1), heap.read(block, 2)], [7; 3]);
-            assert_eq!(block.as_ref().release(), Left::Nobody);
-            heap.free_large(block);
         }
+        free_large(&heap, block);
         other.join().unwrap();
         assert_eq!(heap.used(), (0, 0));
     });
@@ -248,11 +253,7 @@ fn a_heap_whose_free_pages_are_leaving_is_not_full() {
         let heap = Arc::new(ModelHeap::new());
         let blocks = [(); 5].map(|()| heap.alloc_large());
         for block in blocks {
-            // SAFETY: we are the only owner, and leave.
-            unsafe {
-                assert_eq!(block.as_ref().release(), Left::Nobody);
-                heap.free_large(block);
-            }
+            free_large(&heap, block);
         }
         let other = thread::spawn({
             let heap = Arc::clone(&heap);
@@ -262,11 +263,7 @@ fn a_heap_whose_free_pages_are_leaving_is_not_full() {
         let blocks = [(); 5].map(|()| heap.alloc_large());
         other.join().unwrap();
         for block in blocks {
-            // SAFETY: as above.
-            unsafe {
-                assert_eq!(block.as_ref().release(), Left::Nobody);
-                heap.free_large(block);
-            }
+            free_large(&heap, block);
         }
         assert_eq!(heap.used(), (0, 0));
     });
@@ -296,11 +293,7 @@ fn an_address_names_a_block_once_its_header_is_there() {
         other.join().unwrap();
         assert_eq!(heap.find(block), Some(block));
         free(&heap, &hand, block, 1);
-        // SAFETY: we are the only owner, and leave.
-        unsafe {
-            assert_eq!(first.as_ref().release(), Left::Nobody);
-            heap.free_large(first);
-        }
+        free_large(&heap, first);
         assert_eq!(heap.find(first), None);
         drop(hand);
     });

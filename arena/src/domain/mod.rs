@@ -47,7 +47,7 @@ mod peer;
 mod superblock;
 mod sweep;
 
-use std::{fmt, path::Path, path::PathBuf, ptr::NonNull, time::Duration};
+use std::{fmt, mem::offset_of, path::Path, path::PathBuf, ptr::NonNull, time::Duration};
 
 pub use error::{DomainError, Field};
 pub use open::DomainOptions;
@@ -59,7 +59,11 @@ pub(crate) use files::{Access, Directory, Part, is_locked};
 pub(crate) use open::{DOORBELLS, check_length};
 pub(crate) use superblock::{DomainBlock, HeapBlock};
 
-use crate::{Arena, Error, map::promise};
+use crate::{
+    Arena, Error,
+    map::promise,
+    transfer::{Control, Doorbells},
+};
 use open::Own;
 
 /// The number of a process in its domain, and of its heap in the range: 1 to 254.
@@ -100,11 +104,11 @@ impl fmt::Display for Slot {
 /// Bytes of a control file. It has memory only where something was written.
 pub const CONTROL_SIZE: usize = 32 << 20;
 /// Bytes of the doorbells: a line for each number that a byte can name.
-pub const DOORBELLS_SIZE: usize = 256 * 64;
+pub const DOORBELLS_SIZE: usize = size_of::<Doorbells>();
 /// Where in a control file the life of its process stands, in eight bytes.
-pub const LIFE: usize = 0;
+pub const LIFE: usize = offset_of!(Control, life);
 /// Where in a control file, by slot, the life stands that its process has mapped, in eight bytes each.
-pub const ATTACHED: usize = 128;
+pub const ATTACHED: usize = offset_of!(Control, attached);
 
 /// This process's place in a domain, for as long as it runs. It is a handle: copying it copies a pointer.
 #[derive(Clone, Copy)]
@@ -157,7 +161,7 @@ impl Domain {
 
     /// The bytes of our control file, zeros at first, which we alone write and all others read. Only those that were
     /// [promised](Domain::promise_control) may be touched; the first page is.
-    pub fn control_area(self) -> NonNull<[u8]> {
+    pub(crate) fn control_area(self) -> NonNull<[u8]> {
         self.0.control.bytes()
     }
 
@@ -165,13 +169,13 @@ impl Domain {
     ///
     /// # Errors
     /// [`Error::SharedFull`].
-    pub fn promise_control(self, offset: usize, size: usize) -> Result<(), Error> {
+    pub(crate) fn promise_control(self, offset: usize, size: usize) -> Result<(), Error> {
         assert!(offset + size <= CONTROL_SIZE, "beyond the control file");
         promise(self.0.control.file(), offset as u64, size)
     }
 
     /// The bytes that all processes of the domain write, zeros at first.
-    pub fn doorbells_area(self) -> NonNull<[u8]> {
+    pub(crate) fn doorbells_area(self) -> NonNull<[u8]> {
         self.0.doorbells.bytes()
     }
 

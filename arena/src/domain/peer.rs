@@ -79,7 +79,7 @@ impl Peer {
     }
 
     /// The bytes of its control file. They are read-only, change at any time, and were written by another process.
-    pub fn control_area(&self) -> NonNull<[u8]> {
+    pub(crate) fn control_area(&self) -> NonNull<[u8]> {
         let start = NonNull::new(self.0.control.as_ptr().cast_mut()).expect("a mapping is not at zero");
         NonNull::slice_from_raw_parts(start, CONTROL_SIZE)
     }

@@ -24,7 +24,7 @@
 use super::{Doorbell, Ledger, Ring};
 use crate::{
     epoch::{Expulsions, Records},
-    sync::atomic::{AtomicU32, AtomicU64, Ordering::*},
+    sync::atomic::{AtomicU32, AtomicU64},
 };
 
 /// Slots that a byte can name. The slots of processes are 1 to 254.
@@ -33,13 +33,13 @@ pub const SLOTS: usize = 256;
 /// What one process writes for all others to read. See the module.
 #[repr(C, align(4096))]
 pub struct Control {
-    life: AtomicU64,
-    process: AtomicU32,
-    kept: AtomicU32,
+    /// Written and read by [`crate::domain`], which knows processes before anything is sent.
+    pub(crate) life: AtomicU64,
+    kept: [AtomicU32; 2],
     /// Counts of [`crate::epoch::Retired`], for tools.
     pub reclaim: Reclaim,
-    /// Which life of each slot's process is mapped here.
-    attached: [AtomicU64; SLOTS],
+    /// Which life of each slot's process is mapped here: as `life`.
+    pub(crate) attached: [AtomicU64; SLOTS],
     /// Whom this process has expelled.
     pub expulsions: Expulsions,
     /// Its readers.
@@ -103,43 +103,10 @@ const _: () = {
     assert!(offset_of!(Control, attached) == 128);
     assert!(offset_of!(Control, rings) % 4096 == 0 && offset_of!(Control, ledgers) % 4096 == 0);
     assert!(size_of::<Doorbells>() == SLOTS * 64);
+    assert!(size_of::<Control>() <= crate::domain::CONTROL_SIZE);
 };
 
 impl Control {
-    /// Says which process this is: the last thing that happens when a slot is claimed. `life` is not zero (C1).
-    pub fn begin(&self, life: u64, process: u32) {
-        self.process.store(process, Relaxed);
-        // Release pairs with the Acquire in `life`.
-        self.life.store(life, Release);
-    }
-
-    /// Which process this is; none while the slot is being claimed.
-    pub fn life(&self) -> Option<u64> {
-        // Acquire pairs with the Release in `begin`.
-        Some(self.life.load(Acquire)).filter(|&it| it != 0)
-    }
-
-    /// Its process id, by its own account.
-    pub fn process(&self) -> u32 {
-        self.process.load(Relaxed)
-    }
-
-    /// Says that the memory of this life of `slot` is mapped here from now on. Before it is.
-    pub fn attach(&self, slot: u8, life: u64) {
-        // SeqCst, as the load in `attached`: a sweep that does not see this has freed the slot before we look at it again.
-        self.attached[usize::from(slot)].store(life, SeqCst);
-    }
-
-    /// Says that nothing of `slot` is mapped here any more. After it was unmapped.
-    pub fn detach(&self, slot: u8) {
-        self.attached[usize::from(slot)].store(0, SeqCst);
-    }
-
-    /// Which life of `slot` is mapped by this process.
-    pub fn attached(&self, slot: u8) -> Option<u64> {
-        Some(self.attached[usize::from(slot)].load(SeqCst)).filter(|&it| it != 0)
-    }
-
     /// Blocks of `slot`'s heap that this process holds, as its ledger says.
     pub fn holds(&self, slot: u8) -> usize {
         self.ledgers[usize::from(slot)].holds().count()
