@@ -20,11 +20,11 @@ use crate::{Error, sync::atomic::Ordering::*};
 const LEAST_STEP: usize = if cfg!(loom) { 4 } else { 256 };
 const MOST_STEP: usize = 4096;
 /// Joined free pages that the system does not get back at once, since they are likely to be used again: a thirty-second of what
-/// is used, but at least 2 MiB and at most 8 MiB.
-const LEAST_DIRTY: u32 = if cfg!(loom) { 2 } else { 512 };
+/// is used, but at least 1 MiB and at most 8 MiB.
+const LEAST_DIRTY: u32 = if cfg!(loom) { 2 } else { 256 };
 const MOST_DIRTY: u32 = if cfg!(loom) { 2 } else { 2048 };
-/// Pages that wait whole: a sixteenth of what is used, but at least 8 MiB and at most 16 MiB.
-const LEAST_WHOLE: u32 = 2048;
+/// Pages that wait whole: a sixteenth of what is used, but at least 4 MiB and at most 16 MiB.
+const LEAST_WHOLE: u32 = 1024;
 const MOST_WHOLE: u32 = 4096;
 /// How many runs go back to the system at a time.
 const AT_ONCE: usize = 32;

@@ -9,8 +9,8 @@ use super::large::Runs;
 
 /// The most runs that wait.
 const MOST: usize = if cfg!(loom) { 2 } else { 64 };
-/// Longer runs do not wait: 4 MiB.
-const LONGEST: u32 = 1024;
+/// Longer runs do not wait: a payload of 4 MiB with its header.
+const LONGEST: u32 = 1025;
 
 /// A list of runs, the oldest first.
 #[derive(Debug)]
@@ -58,9 +58,9 @@ impl Recent {
         self.pages += len;
     }
 
-    /// Lets the oldest go until at most `pages` wait.
+    /// Lets the oldest go until at most `pages` wait, or one run: who passes on one large block at a time finds it again.
     pub(super) fn shrink_to(&mut self, pages: u32, runs: &mut Runs) {
-        while self.pages > pages {
+        while self.pages > pages && self.len > 1 {
             self.let_go(0, runs);
         }
     }
