@@ -7,6 +7,22 @@ use std::{env, fs, io};
 /// Folders of this crate that are embedded; their files keep their paths below it.
 const FOLDERS: [&str; 2] = ["lualib", "service"];
 
+/// What `src/capi/malloc.rs` replaces.
+const MALLOC_FAMILY: [&str; 12] = [
+    "malloc",
+    "calloc",
+    "free",
+    "cfree",
+    "realloc",
+    "reallocarray",
+    "posix_memalign",
+    "aligned_alloc",
+    "memalign",
+    "valloc",
+    "pvalloc",
+    "malloc_usable_size",
+];
+
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let mut files = Vec::new();
@@ -27,8 +43,16 @@ fn main() -> io::Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     fs::write(out.join("library.rs"), table)?;
 
-    // C modules look up lua_*, luaL_* and luaopen_* in the program that loads them.
+    println!("cargo:rerun-if-changed=csrc");
+    cc::Build::new().file("csrc/skynet_error.c").std("c99").opt_level(2).compile("skein_c");
+
+    // C modules and C services look up lua_*, luaL_*, luaopen_* and skynet_* in the program that loads them.
     println!("cargo:rustc-link-arg-bins=-Wl,--export-dynamic-symbol=lua*");
+    println!("cargo:rustc-link-arg-bins=-Wl,--export-dynamic-symbol=skynet_*");
+    // They free what we give them, and we what they give us: one allocator for all objects of the process.
+    for name in MALLOC_FAMILY {
+        println!("cargo:rustc-link-arg-bins=-Wl,--export-dynamic-symbol={name}");
+    }
     // Where tests that compile such a module find lua.h.
     println!("cargo:rustc-env=SKEIN_LUA_INCLUDE={}", env::var("DEP_SKEIN_VM_INCLUDE").unwrap_or_default());
     println!("cargo:rerun-if-changed=build.rs");

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use skein_bindings::{CONTEXT_KEY, ServiceState, library};
+use skein_bindings::{SERVICE_KEY, ServiceState, library};
 use skein_runtime::{Handle, InitError, Message, MessageType, Node, Service, ServiceContext, Settings};
 use skein_vm::ffi;
 use skein_vm::mlua::Lua;
@@ -176,7 +176,7 @@ impl Bench {
         unsafe {
             lua.exec_raw::<()>((), |l| {
                 ffi::lua_pushlightuserdata(l, address);
-                ffi::lua_setfield(l, ffi::LUA_REGISTRYINDEX, CONTEXT_KEY.as_ptr());
+                ffi::lua_setfield(l, ffi::LUA_REGISTRYINDEX, SERVICE_KEY.as_ptr());
                 ffi::luaL_getsubtable(l, ffi::LUA_REGISTRYINDEX, c"_PRELOAD".as_ptr());
                 for (name, open) in modules {
                     ffi::lua_pushcfunction(l, open);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use skein_bindings::{CONTEXT_KEY, ServiceState};
+use skein_bindings::{SERVICE_KEY, ServiceState};
 use skein_runtime::{InitError, Message, Node, Service, ServiceContext, Settings};
 use skein_vm::ffi;
 use skein_vm::mlua::{Function, Lua};
@@ -61,7 +61,7 @@ fn seri(c: &mut Criterion) {
     unsafe {
         lua.exec_raw::<()>((), |state| {
             ffi::lua_pushlightuserdata(state, address);
-            ffi::lua_setfield(state, ffi::LUA_REGISTRYINDEX, CONTEXT_KEY.as_ptr());
+            ffi::lua_setfield(state, ffi::LUA_REGISTRYINDEX, SERVICE_KEY.as_ptr());
             ffi::luaL_requiref(state, c"skynet.core".as_ptr(), skein_bindings::core::open_core, 1);
             ffi::lua_setglobal(state, c"core".as_ptr());
             ffi::lua_settop(state, 0);

@@ -21,11 +21,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use skein_arena::{Arena, Block, Header, Kind, Payload};
 use skein_vm::external;
 
+use crate::capi::foreign;
 use crate::seri::carrier;
 
 /// Why a pointer is refused.
@@ -128,7 +129,11 @@ impl Hand {
     #[inline]
     pub(crate) fn take(&self, arena: Arena, address: usize, size: i64) -> Result<Block, Taken> {
         let mut held = self.held.borrow_mut();
-        let len = held.find(address).ok_or(Refused::NotHeld(address))?.len();
+        let Some(len) = held.find(address).map(|it| it.len()) else {
+            let size = usize::try_from(size).ok();
+            let foreign = size.and_then(|size| foreign::take(arena, address, size));
+            return Ok(foreign.ok_or(Refused::NotHeld(address))?);
+        };
         let size = match usize::try_from(size) {
             Ok(size) if size <= len => size,
             _ => return Err(Refused::Size { address, size, len }.into()),
@@ -167,7 +172,9 @@ impl Hand {
     #[inline]
     pub(crate) fn discard(&self, address: usize) -> Result<(), Refused> {
         let mut held = self.held.borrow_mut();
-        let block = held.remove(address).ok_or(Refused::NotHeld(address))?;
+        let Some(block) = held.remove(address) else {
+            return if foreign::discard(address) { Ok(()) } else { Err(Refused::NotHeld(address)) };
+        };
         if self.reading.get() > 0 {
             held.doomed.push(block);
             return Ok(());
@@ -209,7 +216,14 @@ impl Hand {
     #[inline]
     pub(crate) fn look(&self, address: usize, size: i64) -> Result<(*const u8, usize), Refused> {
         let held = self.held.borrow();
-        let block = held.find(address).ok_or(Refused::NotHeld(address))?;
+        let Some(block) = held.find(address) else {
+            return match usize::try_from(size) {
+                Ok(size) if foreign::is_foreign(address, size) => {
+                    Ok((ptr::with_exposed_provenance(address), size))
+                }
+                _ => Err(Refused::NotHeld(address)),
+            };
+        };
         match usize::try_from(size) {
             Ok(size) if size <= block.len() => Ok((block.as_ptr(), size)),
             _ => Err(Refused::Size { address, size, len: block.len() }),

@@ -25,9 +25,10 @@ use skein_vm::ffi::{self, lua_State};
 use skein_vm::interrupt;
 use skein_vm::state::{Memory, State};
 
+use crate::capi::running::Scope;
 use crate::library::{self, Paths};
 use crate::state::ServiceState;
-use crate::{PRELOADED, alloc, codecache, profile};
+use crate::{PRELOADED, alloc, capi, codecache, profile};
 
 /// The module's name.
 pub const MODULE: &str = "snlua";
@@ -37,6 +38,7 @@ const MIB: f64 = 1048576.0;
 /// Makes `snlua` known to a node.
 pub fn register(node: &Arc<Node>) {
     library::install();
+    capi::register(node);
     node.register(MODULE, Arc::new(|_| Box::new(Snlua::default())));
 }
 
@@ -67,6 +69,7 @@ impl Service for Snlua {
 
     fn dispatch(&mut self, ctx: &Arc<ServiceContext>, message: Message) {
         if let (true, Some(service)) = (self.started, &self.service) {
+            let _scope = Scope::lua(service);
             // SAFETY: the runtime runs one message of a service at a time, and no Lua function is left running.
             unsafe { service.deliver(message) };
         } else if !self.started && message.source() == ctx.handle() && message.session() == 0 {
@@ -78,7 +81,10 @@ impl Service for Snlua {
     }
 
     fn release(&mut self, ctx: &Arc<ServiceContext>) {
+        // Finalizers run, and may call C code.
+        let scope = self.service.as_deref().map(Scope::lua);
         self.lua = None;
+        drop(scope);
         self.service = None;
         alloc::forget(ctx);
     }
@@ -134,6 +140,7 @@ impl Snlua {
         unsafe {
             let at = (&raw const start).cast_mut().cast::<c_void>();
             let _running = interrupt::enter(state);
+            let _scope = Scope::lua(service);
             ffi::lua_gc(state, ffi::LUA_GCSTOP);
             protected(state, set_up, at, 0).map_err(|error| line("lua loader error : ", &error))?;
             ffi::lua_pushcfunction(state, traceback);
@@ -236,6 +243,9 @@ unsafe extern "C-unwind" fn set_up(state: *mut lua_State) -> c_int {
         profile::replace_coroutine(state);
         ffi::lua_settop(state, 1);
         ffi::lua_pushlightuserdata(state, std::ptr::from_ref(start.service).cast_mut().cast());
+        ffi::lua_setfield(state, ffi::LUA_REGISTRYINDEX, crate::state::SERVICE_KEY.as_ptr());
+        let context = Arc::as_ptr(start.service.context()).cast_mut();
+        ffi::lua_pushlightuserdata(state, context.cast());
         ffi::lua_setfield(state, ffi::LUA_REGISTRYINDEX, crate::state::CONTEXT_KEY.as_ptr());
         ffi::luaL_requiref(state, c"skynet.codecache".as_ptr(), codecache::open, 0);
         ffi::luaL_getsubtable(state, ffi::LUA_REGISTRYINDEX, c"_PRELOAD".as_ptr());

@@ -16,6 +16,7 @@ pub mod host;
 pub mod library;
 
 mod alloc;
+mod capi;
 mod codecache;
 mod hand;
 mod memory;
@@ -25,7 +26,7 @@ mod seri;
 mod state;
 
 pub use config::ConfigError;
-pub use state::{CONTEXT_KEY, ServiceState};
+pub use state::{SERVICE_KEY, ServiceState};
 
 /// Native modules that every Lua service can `require`, whatever its `lua_cpath` says. `skynet.profile` and
 /// `skynet.codecache` are loaded before the first line of Lua.

@@ -19,7 +19,7 @@ use skein_vm::ffi::{self, lua_CFunction, lua_State};
 use skein_vm::state::Memory;
 
 use crate::alloc;
-use crate::state::{CONTEXT_KEY, ServiceState};
+use crate::state::{SERVICE_KEY, ServiceState};
 
 const FUNCTIONS: [(&CStr, lua_CFunction); 10] = [
     (c"total", total),
@@ -42,7 +42,7 @@ const FUNCTIONS: [(&CStr, lua_CFunction); 10] = [
 pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state` with 20 free slots; no destructor is pending when it raises.
     unsafe {
-        ffi::lua_getfield(state, ffi::LUA_REGISTRYINDEX, CONTEXT_KEY.as_ptr());
+        ffi::lua_getfield(state, ffi::LUA_REGISTRYINDEX, SERVICE_KEY.as_ptr());
         if ffi::lua_touserdata(state, -1).is_null() {
             return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
         }

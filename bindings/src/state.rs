@@ -1,7 +1,7 @@
 //! What a Lua state of a service has beside Lua: its context, its hand, its callback.
 //!
 //! One [`ServiceState`] per Lua state, made before `skynet.core` is opened and freed after `lua_close`, so that finalizers
-//! still find it. The registry holds its address under `skynet_context`; every function of ours has it as upvalue 1.
+//! still find it. The registry holds its address under `skein_service`; every function of ours has it as upvalue 1.
 //!
 //! # Invariants
 //! * **L1** Only the worker that runs the service touches the state, the Lua state and all that hangs off them.
@@ -28,7 +28,10 @@ use crate::seri::out::Out;
 use crate::seri::{carrier, pack};
 
 /// Registry key under which a state keeps the address of its [`ServiceState`].
-pub const CONTEXT_KEY: &std::ffi::CStr = c"skynet_context";
+pub const SERVICE_KEY: &std::ffi::CStr = c"skein_service";
+
+/// Registry key under which C modules look for the `struct skynet_context *` of skynet's interface for C.
+pub(crate) const CONTEXT_KEY: &std::ffi::CStr = c"skynet_context";
 
 /// The service behind a Lua state.
 pub struct ServiceState {
@@ -113,6 +116,12 @@ impl ServiceState {
     /// The service whose messages this state handles.
     pub fn context(&self) -> &Arc<ServiceContext> {
         &self.ctx
+    }
+
+    /// What this state may give away.
+    #[inline]
+    pub(crate) fn hand(&self) -> &Hand {
+        &self.hand
     }
 
     /// Blocks that native functions gave to this state and that it has not given back.

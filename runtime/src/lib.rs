@@ -73,5 +73,5 @@ not_loom! {
     pub use error::{InitError, LaunchError, SendError, StartError};
     pub use message::{Message, MessageType, Session};
     pub use node::Node;
-    pub use service::{Factory, Service, ServiceContext, ServiceCounters, Signaller};
+    pub use service::{Factory, ModuleLoader, Service, ServiceContext, ServiceCounters, Signaller};
 }

@@ -41,7 +41,7 @@ use crate::{
         Scheduled, WorkerCounters,
         threads::{self, Scheduler},
     },
-    service::{Modules, ServiceContext},
+    service::{ModuleLoader, Modules, ServiceContext},
     signal::Signals,
     timer::{
         self, Timer,
@@ -138,6 +138,11 @@ impl Node {
     /// Adds a native module, or replaces one.
     pub fn register(&self, module: &str, factory: Factory) {
         self.modules.register(module, factory);
+    }
+
+    /// Sets what loads modules that nobody registered from the shared objects of `cpath`. The first one stays.
+    pub fn set_module_loader(&self, loader: ModuleLoader) {
+        self.modules.set_loader(loader);
     }
 
     /// Starts the node and serves it to its end.

@@ -397,6 +397,26 @@ impl Block {
         }
     }
 
+    /// Takes memory of another allocator out of its envelope, which is freed: it is the caller's to free, and has this many
+    /// bytes.
+    ///
+    /// # Errors
+    /// The block, if it is not of [`Kind::Foreign`].
+    pub fn into_foreign(self) -> Result<(NonNull<u8>, usize), Block> {
+        if self.kind() != Kind::Foreign {
+            return Err(self);
+        }
+        let header = self.into_raw();
+        // SAFETY: `into_raw` gave us the only owner, and a foreign block keeps its `ForeignBody` there. The memory is the
+        // caller's now, so the envelope must not free it.
+        unsafe {
+            let ForeignBody { at, len, .. } = behind(header).cast().read();
+            header.as_ref().set_kind(Kind::Empty);
+            leave_sole(header);
+            Ok((at, len))
+        }
+    }
+
     /// Drops the body and keeps the envelope: a dropped request becomes its own error reply, without an allocation.
     pub fn become_empty(self) -> Block {
         // SAFETY: a `Block` is a sole owner; afterwards the body is empty, as the header says.

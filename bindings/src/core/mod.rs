@@ -12,7 +12,7 @@ use std::ffi::c_int;
 
 use crate::raw::{ffi, lua_State};
 use crate::seri::careful;
-use crate::state::{CONTEXT_KEY, ServiceState};
+use crate::state::{SERVICE_KEY, ServiceState};
 
 mod callback;
 mod clock;
@@ -74,7 +74,7 @@ pub unsafe extern "C-unwind" fn open_core(state: *mut lua_State) -> c_int {
 pub(crate) unsafe fn context(state: *mut lua_State) -> *const ServiceState {
     // SAFETY: by the caller's promise.
     unsafe {
-        ffi::lua_getfield(state, ffi::LUA_REGISTRYINDEX, CONTEXT_KEY.as_ptr());
+        ffi::lua_getfield(state, ffi::LUA_REGISTRYINDEX, SERVICE_KEY.as_ptr());
         let service = ffi::lua_touserdata(state, -1);
         ffi::lua_settop(state, -2);
         service.cast_const().cast()

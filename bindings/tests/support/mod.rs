@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use skein_bindings::{CONTEXT_KEY, ServiceState};
+use skein_bindings::{SERVICE_KEY, ServiceState};
 use skein_runtime::{Handle, InitError, Message, MessageType, Node, Service, ServiceContext, Settings};
 use skein_vm::ffi;
 use skein_vm::mlua::{self, FromLuaMulti, LightUserData, Lua, MultiValue, Table, Value};
@@ -47,7 +47,7 @@ impl Probe {
         unsafe {
             lua.exec_raw::<()>((), |l| {
                 ffi::lua_pushlightuserdata(l, address);
-                ffi::lua_setfield(l, ffi::LUA_REGISTRYINDEX, CONTEXT_KEY.as_ptr());
+                ffi::lua_setfield(l, ffi::LUA_REGISTRYINDEX, SERVICE_KEY.as_ptr());
                 ffi::luaL_requiref(l, c"skynet.core".as_ptr(), skein_bindings::core::open_core, 0);
                 ffi::lua_settop(l, 0);
             })

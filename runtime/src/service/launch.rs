@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use skein_arena::sync::{Mutex, atomic::Ordering::SeqCst};
@@ -17,11 +17,15 @@ use skein_arena::sync::{Mutex, atomic::Ordering::SeqCst};
 use super::{Factory, ServiceContext, turn};
 use crate::{Handle, InitError, LaunchError, Node, StartError, sched::Scheduled};
 
+/// Loads a module from a shared object: its path and the module's name in, or why not.
+pub type ModuleLoader = Arc<dyn Fn(&Path, &str) -> Result<Factory, String> + Send + Sync>;
+
 /// The native modules of a node, by name.
 pub struct Modules {
     factories: Mutex<HashMap<String, Factory>>,
-    /// skynet's patterns, to say where a module was looked for.
+    /// skynet's patterns of where other modules are.
     cpath: String,
+    loader: OnceLock<ModuleLoader>,
 }
 
 impl Modules {
@@ -33,7 +37,7 @@ impl Modules {
         if cpath.split(';').any(|it| !it.is_empty() && !it.contains('?')) {
             return Err(StartError::ServicePath);
         }
-        Ok(Self { factories: Mutex::new(HashMap::new()), cpath })
+        Ok(Self { factories: Mutex::new(HashMap::new()), cpath, loader: OnceLock::new() })
     }
 
     /// Adds a module, or replaces one.
@@ -41,21 +45,34 @@ impl Modules {
         self.factories.lock().unwrap_or_else(|it| it.into_inner()).insert(name.to_owned(), factory);
     }
 
-    fn find(&self, name: &str) -> Option<Factory> {
-        self.factories.lock().unwrap_or_else(|it| it.into_inner()).get(name).cloned()
+    /// Sets what loads modules that nobody registered. The first one stays.
+    pub(crate) fn set_loader(&self, loader: ModuleLoader) {
+        let _ = self.loader.set(loader);
     }
 
-    /// Why there is no such module: the last pattern that was tried, as the system's loader says it.
-    fn missing(&self, name: &str) -> String {
-        let mut last = String::new();
+    /// The module, if need be from a shared object, which is kept then.
+    ///
+    /// # Errors
+    /// Why the last place of `cpath` has none.
+    fn find(&self, name: &str) -> Result<Factory, String> {
+        // Loading runs the object's own code, which may ask for modules: the lock is not held meanwhile.
+        let factories = || self.factories.lock().unwrap_or_else(|it| it.into_inner());
+        if let Some(factory) = factories().get(name) {
+            return Ok(Arc::clone(factory));
+        }
+        let mut why = String::new();
         for pattern in self.cpath.split(';').filter(|it| !it.is_empty()) {
             let path = pattern.replace('?', name);
-            if Path::new(&path).exists() {
-                return format!("{path}: services in C are not supported yet");
+            let loaded = match self.loader.get() {
+                Some(load) => load(Path::new(&path), name),
+                None => Err(format!("{path}: this program loads no shared objects")),
+            };
+            match loaded {
+                Ok(factory) => return Ok(Arc::clone(factories().entry(name.to_owned()).or_insert(factory))),
+                Err(reason) => why = reason,
             }
-            last = format!("{path}: cannot open shared object file: No such file or directory");
         }
-        last
+        Err(why)
     }
 }
 
@@ -65,10 +82,10 @@ impl Node {
     /// # Errors
     /// No such module (stderr says where it was looked for); `init` refused (the log says so).
     pub fn launch(self: &Arc<Self>, module: &str, args: Option<&[u8]>) -> Result<Handle, LaunchError> {
-        let Some(factory) = self.modules.find(module) else {
-            eprintln!("try open {module} failed : {}", self.modules.missing(module));
-            return Err(LaunchError::NoModule { module: module.to_owned() });
-        };
+        let factory = self.modules.find(module).map_err(|why| {
+            eprintln!("try open {module} failed : {why}");
+            LaunchError::NoModule { module: module.to_owned() }
+        })?;
         let mut instance = factory(self);
         let text = String::from_utf8_lossy(args.unwrap_or_default());
         let name = format!("{module} {text}");

@@ -18,7 +18,7 @@ mod launch;
 mod turn;
 
 pub use context::{ServiceContext, ServiceCounters};
-pub use launch::Modules;
+pub use launch::{ModuleLoader, Modules};
 pub(crate) use turn::{After, Turn};
 
 /// State that receives one message at a time.
