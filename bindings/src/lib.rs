@@ -18,7 +18,9 @@ pub mod library;
 mod alloc;
 mod capi;
 mod codecache;
+mod crypt;
 mod hand;
+mod md5;
 mod memory;
 mod profile;
 mod raw;
@@ -30,10 +32,14 @@ pub use state::{SERVICE_KEY, ServiceState};
 
 /// Native modules that every Lua service can `require`, whatever its `lua_cpath` says. `skynet.profile` and
 /// `skynet.codecache` are loaded before the first line of Lua.
-const PRELOADED: [(&CStr, lua_CFunction); 3] = [
-    (c"skynet.core", core::open_core),
-    (c"skynet.memory", memory::open),
+pub const PRELOADED: [(&CStr, lua_CFunction); 7] = [
+    (c"client.crypt", crypt::open_client),
+    (c"md5.core", md5::open),
+    (c"skein.crypt", crypt::secure::open),
     (c"skein.dispatch", dispatch::open),
+    (c"skynet.core", core::open_core),
+    (c"skynet.crypt", crypt::open),
+    (c"skynet.memory", memory::open),
 ];
 
 /// Why a node did not run. `Display` is one line.

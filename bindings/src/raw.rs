@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::ffi::{c_char, c_int};
 use std::fmt::{self, Write};
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 
@@ -129,6 +130,68 @@ pub(crate) unsafe fn bytes<'a>(state: *mut lua_State, index: c_int) -> Option<&'
     unsafe {
         let first = ffi::lua_tolstring(state, index, &mut len);
         (!first.is_null()).then(|| slice::from_raw_parts(first.cast(), len))
+    }
+}
+
+/// The bytes of argument `index`; raises unless it is a string or a number.
+///
+/// # Safety
+/// As [`bytes`], and as [`raise`].
+#[inline]
+pub(crate) unsafe fn check_bytes<'a>(state: *mut lua_State, index: c_int) -> &'a [u8] {
+    let mut len = 0;
+    // SAFETY: Lua keeps the string as long as it is in its slot, by the caller's promise.
+    unsafe {
+        let first = ffi::luaL_checklstring(state, index, &mut len);
+        slice::from_raw_parts(first.cast(), len)
+    }
+}
+
+/// Answers a string of these bytes, or raises.
+///
+/// # Safety
+/// As [`raise`], with a free slot.
+#[inline]
+pub(crate) unsafe fn push_bytes<const N: usize>(
+    state: *mut lua_State,
+    made: Result<[u8; N], Raise>,
+) -> c_int {
+    // SAFETY: by the caller's promise; Lua copies the bytes.
+    unsafe {
+        match made {
+            Ok(bytes) => {
+                ffi::lua_pushlstring(state, bytes.as_ptr().cast(), N);
+                1
+            }
+            Err(error) => raise(state, error),
+        }
+    }
+}
+
+/// Answers a string that `fill` writes into `room` bytes of Lua's memory and says the length of, or raises what it refuses.
+/// `fill` runs guarded, and finds zeros.
+///
+/// # Safety
+/// As [`raise`], with four free slots. `fill` owns nothing: a memory error skips it.
+#[inline]
+pub(crate) unsafe fn push_filled(
+    state: *mut lua_State,
+    room: usize,
+    fill: impl FnOnce(&mut [u8]) -> Result<usize, Raise>,
+) -> c_int {
+    let mut buffer = MaybeUninit::<ffi::luaL_Buffer>::uninit();
+    // SAFETY: by the caller's promise. The buffer stays where it is, and nobody pushes anything until its string is made; what is
+    // raised before that closes it.
+    unsafe {
+        let first = ffi::luaL_buffinitsize(state, buffer.as_mut_ptr(), room).cast::<u8>();
+        first.write_bytes(0, room);
+        match guard(|| fill(slice::from_raw_parts_mut(first, room))) {
+            Ok(len) => {
+                ffi::luaL_pushresultsize(buffer.as_mut_ptr(), len.min(room));
+                1
+            }
+            Err(error) => raise(state, error),
+        }
     }
 }
 

@@ -8,7 +8,10 @@ local modules = {
     ["skynet.core"] = core,
     ["skynet.profile"] = require "skynet.profile",
     ["skynet.memory"] = require "skynet.memory",
+    ["md5.core"] = require "md5.core",
     ["skynet.codecache"] = require "skynet.codecache",
+    ["skynet.crypt"] = require "skynet.crypt",
+    ["skein.crypt"] = require "skein.crypt",
 }
 
 -- Commands whose purpose is the end of something are not called with what could be meant seriously.

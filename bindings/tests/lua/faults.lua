@@ -40,7 +40,8 @@ if role == "mortal" then
     function CMD.grow()
         local t = {}
         for i = 1, 1e9 do
-            t[i] = ("x"):rep(1000) .. i
+            -- Large enough that what is left when one does not fit is enough for the traceback.
+            t[i] = ("x"):rep(100000) .. i
         end
     end
     function CMD.echo(...)

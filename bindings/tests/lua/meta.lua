@@ -9,7 +9,11 @@ local NATIVE <const> = {
     ["skynet.codecache"] = "codecache",
     ["skynet.profile"] = "profile",
     ["skynet.memory"] = "memory",
+    ["client.crypt"] = "crypt",
+    ["md5.core"] = "md5",
+    ["skein.crypt"] = "skein_crypt",
     ["skein.dispatch"] = "dispatch",
+    ["skynet.crypt"] = "crypt",
 }
 
 --- Functions that a stub describes, and those of Lua itself.
