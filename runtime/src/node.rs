@@ -39,6 +39,7 @@ use crate::{
     native::{self, harbor::Gateway},
     sched::{
         Scheduled, WorkerCounters,
+        quiet::Quiet,
         threads::{self, Scheduler},
     },
     service::{ModuleLoader, Modules, ServiceContext},
@@ -69,6 +70,7 @@ pub struct Node {
     pub(crate) watches: Box<[Watch]>,
     pub(crate) monitor_rest: MonitorRest,
     pub(crate) counters: NodeCounters,
+    pub(crate) quiet: Quiet,
     pub(crate) gateway: RwLock<Option<Arc<Gateway>>>,
     pub(crate) profile: bool,
     /// Whom to tell of deaths (MONITOR); 0 is nobody.
@@ -118,6 +120,7 @@ impl Node {
             watches: (0..threads).map(|_| Watch::default()).collect(),
             monitor_rest: MonitorRest::default(),
             counters: NodeCounters::default(),
+            quiet: Quiet::default(),
             gateway: RwLock::new(None),
             profile: settings.profile(),
             exit_monitor: AtomicU32::new(0),
@@ -143,6 +146,12 @@ impl Node {
     /// Sets what loads modules that nobody registered from the shared objects of `cpath`. The first one stays.
     pub fn set_module_loader(&self, loader: ModuleLoader) {
         self.modules.set_loader(loader);
+    }
+
+    /// Has `hook` called by each worker in a quiet moment after services ended: what their memory came from may keep it for
+    /// the thread that asks. Only the first hook counts.
+    pub fn on_quiet(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.quiet.set(Box::new(hook));
     }
 
     /// Starts the node and serves it to its end.

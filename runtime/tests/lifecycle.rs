@@ -3,7 +3,8 @@
 mod common;
 
 use std::{
-    sync::{Arc, mpsc},
+    collections::HashSet,
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
@@ -319,4 +320,23 @@ fn a_harbor_without_a_slave_is_refused() {
     assert_eq!(puppet.command("LAUNCH", b"gate S ! 0 0 1"), None);
     world.log_until("the native gate is not supported yet");
     assert!(eventually(|| world.node.counters().services == 2));
+}
+
+#[test]
+fn each_worker_calls_the_quiet_hook_after_services_ended() {
+    // Allocators keep memory for each thread: what one worker took and another freed stayed there, with both asleep.
+    let callers = Arc::new(Mutex::new(HashSet::new()));
+    let world = World::idle(|_, _| {});
+    world.node.on_quiet({
+        let callers = Arc::clone(&callers);
+        move || {
+            callers.lock().unwrap().insert(std::thread::current().id());
+        }
+    });
+    world.node.start().unwrap();
+    let ear = world.puppet();
+    let victim = world.service("victim", |_, _| {});
+    assert!(callers.lock().unwrap().is_empty(), "nobody ended");
+    ear.command("KILL", format!(":{:x}", victim.0).as_bytes());
+    assert!(eventually(|| callers.lock().unwrap().len() == 2));
 }

@@ -132,6 +132,15 @@ unsafe extern "C" fn malloc_usable_size(memory: *mut c_void) -> usize {
     unsafe { mi::mi_usable_size(memory) }
 }
 
+/// Gives back the free memory that mimalloc keeps for the calling thread.
+///
+/// It gives pages back by itself, some milliseconds after they became free, but only when it is used again, and each thread its
+/// own only: without this, workers that went to sleep kept what killed services had held.
+pub(super) fn give_back() {
+    // SAFETY: may be called at any time.
+    unsafe { mi::mi_collect(true) }
+}
+
 /// Frees the body of a message.
 #[cold]
 fn free_body(memory: *mut c_void) {

@@ -33,6 +33,7 @@ pub(crate) fn register(node: &Arc<Node>) {
     exports::keep();
     malloc::keep();
     foreign::begin();
+    node.on_quiet(malloc::give_back);
     *NODE.lock().unwrap_or_else(|it| it.into_inner()) = Arc::downgrade(node);
     node.set_module_loader(Arc::new(service::load));
 }

@@ -1,33 +1,68 @@
-//! The small blocks of one state, without a header each: a state says how large a block is when it gives it back.
+//! The blocks of one small state, without a header each: a state says how large a block is when it gives it back.
 //!
 //! Blocks up to [`LARGEST`] bytes are cut from runs of [`pages`], one behind the other, and when they are free they wait in
-//! a list of their size. Nothing is joined and no page goes back before the state ends; then all do at once. So this is for
-//! small states: one that has [`MOST`] pages takes what it needs beyond from the system, like every larger block: those are
-//! stacks and hash parts that grow, and their old places would wait here for nobody.
+//! a list of their size. Nothing is joined and no page goes back before the state ends; then all do at once, whatever was
+//! left of them: services that come and go leave no holes. What is cut up next, once a run is used up, is the smallest free
+//! block of more than [`FINE`] bytes that is large enough, so the places that stacks and hash parts grow out of do not wait
+//! for others of their size. Without joining this is for small states only: one that has [`MOST`] pages takes what it needs
+//! beyond from the process's allocator, like every larger block.
+//!
+//! # Sizes
+//! Multiples of [`GRAIN`] up to [`FINE`]; from there eight to each doubling, 16 bytes above the round number: so the hash
+//! part of a table, 24 bytes for each of 2ⁿ nodes and 8, fits without a rest.
 //!
 //! # Invariants
 //! * **H1** Only the thread that runs the state uses its heap.
-//! * **H2** A block of a heap is as large as its size rounded up to [`GRAIN`], or larger. Whose it is can be told from its
+//! * **H2** A block of a heap is as large as its size rounded up to one of the sizes. Whose it is can be told from its
 //!   address: [`pages::holds`].
+//! * **H3** A bit of `waiting` is set if and only if the list of that size is not empty.
 
 use std::ptr::{self, NonNull};
 
 use crate::pages::{self, PAGE};
 
 /// The largest block that comes from here.
-const LARGEST: usize = 256;
+const LARGEST: usize = 4096 + GRAIN;
+/// Up to here every multiple of the grain is a size.
+const FINE: usize = 256;
 const GRAIN: usize = 16;
-const SIZES: usize = LARGEST / GRAIN;
+/// Sizes from one power of two to the next, as a power of two.
+const STEPS: u32 = 3;
+const SIZES: usize = slot_of(LARGEST) + 1;
 /// Pages of a heap: 256 KiB.
 const MOST: usize = pages::SPAN;
-/// Pages of the first run: a state that does nothing has more than that.
-const FIRST: usize = 4;
+/// Pages of the first run: a state that does nothing has about that.
+const FIRST: usize = 8;
+
+const _: () = assert!(SIZES <= u64::BITS as usize && bytes_of(SIZES - 1) == LARGEST);
+
+/// The number of the size that a block of `size` bytes, not 0, gets.
+#[inline]
+const fn slot_of(size: usize) -> usize {
+    if size <= FINE + GRAIN {
+        return (size - 1) / GRAIN;
+    }
+    let above = size - 1 - GRAIN;
+    let power = above.ilog2();
+    let step = (above >> (power - STEPS)) & ((1 << STEPS) - 1);
+    FINE / GRAIN + 1 + (((power - FINE.ilog2()) as usize) << STEPS) + step
+}
+
+/// The bytes of a size.
+#[inline]
+const fn bytes_of(slot: usize) -> usize {
+    let Some(coarse) = slot.checked_sub(FINE / GRAIN + 1) else { return (slot + 1) * GRAIN };
+    let power = FINE.ilog2() + (coarse >> STEPS) as u32;
+    (((1 << STEPS) + (coarse & ((1 << STEPS) - 1)) + 1) << (power - STEPS)) + GRAIN
+}
 
 /// The blocks of a state.
 #[derive(Debug)]
 pub(crate) struct Heap {
     /// By size, the first free block: its distance from the base of the pages, in grains, plus one.
     free: [u32; SIZES],
+    /// A bit for each size of which there are free blocks.
+    waiting: u64,
     next: usize,
     end: usize,
     runs: Vec<Run>,
@@ -46,7 +81,7 @@ unsafe impl Send for Heap {}
 
 impl Heap {
     pub(crate) const fn new() -> Self {
-        Self { free: [0; SIZES], next: 0, end: 0, runs: Vec::new(), pages: 0, closing: false }
+        Self { free: [0; SIZES], waiting: 0, next: 0, end: 0, runs: Vec::new(), pages: 0, closing: false }
     }
 
     /// A block of `size` bytes, not 0. `None`: it is not for us, or there is no room; the system has it.
@@ -55,16 +90,12 @@ impl Heap {
         if size > LARGEST {
             return None;
         }
-        let slot = (size - 1) / GRAIN;
-        let first = self.free[slot];
-        if first != 0 {
-            let at = place(first);
-            // SAFETY: a free block of ours begins with the number of the next one.
-            self.free[slot] = unsafe { at.cast::<u32>().read() };
-            return NonNull::new(at);
+        let slot = slot_of(size);
+        if self.free[slot] != 0 {
+            return NonNull::new(self.pop(slot));
         }
-        let bytes = (slot + 1) * GRAIN;
-        if self.end - self.next < bytes && !self.grow(bytes) {
+        let bytes = bytes_of(slot);
+        if self.end - self.next < bytes && !self.make_room(slot) {
             return None;
         }
         let at = self.next;
@@ -81,14 +112,14 @@ impl Heap {
     pub(crate) unsafe fn give(&mut self, at: *mut u8, size: usize) {
         if !self.closing {
             // SAFETY: promised by the caller.
-            unsafe { self.put(at, (size - 1) / GRAIN) };
+            unsafe { self.put(at, slot_of(size)) };
         }
     }
 
     /// Whether a block of `old` bytes from here is as good for `new` bytes.
     #[inline]
     pub(crate) fn fits(old: usize, new: usize) -> bool {
-        new <= LARGEST && (old - 1) / GRAIN == (new - 1) / GRAIN
+        new <= LARGEST && slot_of(old) == slot_of(new)
     }
 
     /// From here on blocks are not kept when they are given back: the end is near.
@@ -96,33 +127,73 @@ impl Heap {
         self.closing = true;
     }
 
+    /// Takes the first free block of a size that has one.
+    #[inline]
+    fn pop(&mut self, slot: usize) -> *mut u8 {
+        let at = place(self.free[slot]);
+        // SAFETY: a free block of ours begins with the number of the next one.
+        let next = unsafe { at.cast::<u32>().read() };
+        self.free[slot] = next;
+        if next == 0 {
+            self.waiting &= !(1 << slot);
+        }
+        at
+    }
+
+    /// Adds a block to the free ones of its size.
+    ///
+    /// # Safety
+    ///
+    /// It is a part of our runs, with so many bytes, and nobody uses it.
+    #[inline]
     unsafe fn put(&mut self, at: *mut u8, slot: usize) {
         // SAFETY: promised by the caller: at least one grain that nobody uses.
         unsafe { at.cast::<u32>().write(self.free[slot]) };
         self.free[slot] = ((at.addr() - pages::base()) / GRAIN) as u32 + 1;
+        self.waiting |= 1 << slot;
     }
 
-    /// Makes room for a block, by a run that is small beside what there is.
+    /// Sees to it that a block of a size can be cut next: from a larger free block, or from a new run, small beside what
+    /// there is.
     #[cold]
-    fn grow(&mut self, bytes: usize) -> bool {
-        let count = if self.pages == 0 { FIRST } else { (self.pages / 8).clamp(1, MOST / 8) };
+    fn make_room(&mut self, slot: usize) -> bool {
+        let larger = self.waiting & (u64::MAX << (slot + 1).max(FINE / GRAIN));
+        if larger != 0 {
+            let found = larger.trailing_zeros() as usize;
+            self.keep_rest();
+            self.next = self.pop(found).expose_provenance();
+            self.end = self.next + bytes_of(found);
+            return true;
+        }
+        let bytes = bytes_of(slot);
+        let usual = if self.pages == 0 { FIRST } else { (self.pages / 8).clamp(1, MOST / 8) };
+        let count = usual.max(bytes.div_ceil(PAGE));
         if self.pages + count > MOST {
             return false;
         }
         let Some(at) = pages::take(count) else { return false };
         if at.addr().get() != self.end {
-            let rest = self.end - self.next;
-            if rest > 0 {
-                // SAFETY: nobody has it. Its size is a multiple of the grain, and less than what was asked for.
-                unsafe { self.put(ptr::with_exposed_provenance_mut(self.next), rest / GRAIN - 1) };
-            }
+            self.keep_rest();
             self.next = at.addr().get();
         }
         self.end = at.addr().get() + count * PAGE;
         self.pages += count;
         self.runs.push(Run { at, pages: count });
-        debug_assert!(self.end - self.next >= bytes, "a page holds the largest block");
+        debug_assert!(self.end - self.next >= bytes, "the run holds the block");
         true
+    }
+
+    /// Puts what is left of the place that was cut up among the free blocks.
+    fn keep_rest(&mut self) {
+        while self.end > self.next {
+            let rest = self.end - self.next;
+            let slot = slot_of(rest.min(LARGEST));
+            // The largest size that is not larger than the rest; up to `FINE` that is the rest.
+            let slot = if bytes_of(slot) > rest { slot - 1 } else { slot };
+            // SAFETY: nobody has it. Sizes and ends of runs are multiples of the grain.
+            unsafe { self.put(ptr::with_exposed_provenance_mut(self.next), slot) };
+            self.next += bytes_of(slot);
+        }
     }
 }
 
@@ -146,6 +217,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sizes_are_in_order_and_a_block_gets_the_least_that_fits() {
+        for size in 1..=LARGEST {
+            let slot = slot_of(size);
+            assert!(bytes_of(slot) >= size && (slot == 0 || bytes_of(slot - 1) < size), "{size}");
+            assert!(
+                bytes_of(slot).is_multiple_of(GRAIN) && bytes_of(slot) - size < GRAIN.max(size / 8),
+                "{size}"
+            );
+        }
+        for nodes in [16, 32, 64, 128] {
+            assert_eq!(bytes_of(slot_of(24 * nodes + 8)), 24 * nodes + 16);
+        }
+    }
+
+    #[test]
+    fn what_a_table_grew_out_of_is_cut_up_before_there_is_a_new_run() {
+        let mut heap = Heap::new();
+        let sizes = [784, 1552, 3088];
+        let grown: Vec<_> = sizes.iter().map(|&size| heap.take(size).unwrap()).collect();
+        let pages = heap.pages;
+        while heap.end - heap.next >= 48 {
+            heap.take(48).unwrap();
+        }
+        for (&at, size) in grown.iter().zip(sizes) {
+            // SAFETY: it came from here with this size.
+            unsafe { heap.give(at.as_ptr(), size) };
+        }
+        for _ in 0..sizes.iter().map(|size| size / 48).sum() {
+            heap.take(48).unwrap();
+        }
+        assert_eq!(heap.pages, pages);
+        assert_eq!(heap.waiting & (u64::MAX << (FINE / GRAIN)), 0);
+    }
+
+    #[test]
     fn random_blocks_never_overlap_and_a_heap_that_ends_gives_all_pages_back() {
         let mut heap = Heap::new();
         let mut seed = 0x2545_f491_4f6c_dd1d_u64;
@@ -154,7 +260,7 @@ mod tests {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            let size = 1 + (seed >> 20) as usize % LARGEST;
+            let size = 1 + (seed >> 20) as usize % if seed & 14 == 0 { LARGEST } else { FINE };
             if held.len() < 300 && seed & 1 == 0 {
                 let Some(at) = heap.take(size) else { continue };
                 assert!(pages::holds(at.addr().get()) && at.addr().get().is_multiple_of(GRAIN));

@@ -196,6 +196,9 @@ impl Pool {
             // SAFETY: a new mapping, nowhere in particular.
             let at = unsafe { libc::mmap(ptr::null_mut(), size, libc::PROT_NONE, flags, -1, 0) };
             if at != libc::MAP_FAILED {
+                // Pages come and go one by one; huge ones would give each of them memory. Who has none refuses.
+                // SAFETY: our mapping.
+                unsafe { libc::madvise(at, size, libc::MADV_NOHUGEPAGE) };
                 self.base = at.expose_provenance();
                 self.spans = size / SPAN_BYTES;
                 // In this order: an address is compared with a size of 0, or with both.

@@ -5,7 +5,7 @@
 //! one writer, the thread that runs the state; others may read them. The request to stop is [`crate::interrupt`]'s.
 //!
 //! Small blocks of a small state come from a [heap](crate::heap) of its own, which goes as a whole when the state is closed;
-//! the rest comes from the system.
+//! the rest comes from the allocator of the process, which the program chooses.
 //!
 //! # Invariants
 //! * **M1** The request comes first in [`Memory`]: `csrc/interrupt.c` finds it through the allocator's `ud`.
@@ -15,6 +15,7 @@
 //! service_snlua.c: `lalloc` → `allocate`, `mem`, `mem_limit`, `mem_report` → [`Memory`], `snlua_signal` →
 //! [`Memory::interrupt`].
 
+use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::ffi::c_void;
 use std::fmt;
 use std::mem::offset_of;
@@ -91,7 +92,7 @@ impl Memory {
             if pages::holds(block.addr()) {
                 self.heap(|heap| heap.give(block, size));
             } else {
-                libc::free(block.cast());
+                dealloc(block, of_system(size));
             }
         }
     }
@@ -110,7 +111,10 @@ impl Memory {
                 return self.take(new);
             }
             if !pages::holds(block.addr()) {
-                return libc::realloc(block.cast(), new).cast();
+                return match Layout::from_size_align(new, ALIGN) {
+                    Ok(_) => realloc(block, of_system(old), new),
+                    Err(_) => ptr::null_mut(),
+                };
             }
             if Heap::fits(old, new) {
                 return block;
@@ -135,7 +139,7 @@ impl Memory {
         unsafe {
             match self.heap(|heap| heap.take(size)) {
                 Some(at) => at.as_ptr(),
-                None => libc::malloc(size).cast(),
+                None => Layout::from_size_align(size, ALIGN).map_or(ptr::null_mut(), |it| alloc(it)),
             }
         }
     }
@@ -212,6 +216,20 @@ impl fmt::Debug for Memory {
             .field("request", &self.request)
             .finish_non_exhaustive()
     }
+}
+
+/// What the machine needs of a block, and every C module of `malloc`.
+const ALIGN: usize = 16;
+
+/// The layout of a block that the process's allocator made.
+///
+/// # Safety
+///
+/// There is such a block, of `size` bytes.
+#[inline]
+unsafe fn of_system(size: usize) -> Layout {
+    // SAFETY: promised by the caller: the layout was checked when the block was made.
+    unsafe { Layout::from_size_align_unchecked(size, ALIGN) }
 }
 
 /// [`allocate`], at one address: states are known by it.

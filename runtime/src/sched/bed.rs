@@ -18,8 +18,8 @@ impl Bed {
         self.changed.notify_one();
     }
 
-    /// Sleeps until woken; no longer than `limit`, if given. May end early, for no reason.
-    pub(crate) fn sleep(&self, limit: Option<Duration>) {
+    /// Sleeps until woken; no longer than `limit`, if given. May end early, for no reason. Whether it was woken.
+    pub(crate) fn sleep(&self, limit: Option<Duration>) -> bool {
         let mut woken = self.lock();
         if !*woken {
             woken = match limit {
@@ -27,7 +27,7 @@ impl Bed {
                 Some(limit) => self.changed.wait_timeout(woken, limit).unwrap_or_else(|it| it.into_inner()).0,
             };
         }
-        *woken = false;
+        std::mem::take(&mut *woken)
     }
 
     /// Whether a wake-up waits for a sleep, for a simulation, which never sleeps.

@@ -53,6 +53,8 @@ mod desk;
 mod idle;
 pub mod policy;
 mod pool;
+#[cfg(not(loom))]
+pub(crate) mod quiet;
 mod scheduled;
 mod slot;
 #[cfg(not(loom))]

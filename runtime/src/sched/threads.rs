@@ -4,7 +4,7 @@ use std::{cell::Cell, marker::PhantomData, num::NonZeroU64, ptr, sync::Arc, time
 
 use skein_arena::sync::Mutex;
 
-use super::{Next, Pool, Scheduled, Wake, Worker, WorkerCounters, bed::Bed, cpu::CpuMeter};
+use super::{Next, Pool, Scheduled, Wake, Worker, WorkerCounters, bed::Bed, cpu::CpuMeter, quiet::Room};
 use crate::{
     Node,
     monitor::Watch,
@@ -131,17 +131,25 @@ pub(crate) fn run(node: &Arc<Node>, index: usize) {
     let scheduler = &node.scheduler;
     let worker = scheduler.employ(index);
     let mut meter = CpuMeter::new(node.profile);
+    let bed = &scheduler.beds[index];
+    let mut room = Room::default();
     loop {
-        let limit = match play(node, &worker, &mut meter) {
+        let (limit, tidy) = match play(node, &worker, &mut meter) {
             Played::Turn => continue,
             Played::Home => return,
-            Played::Park => None,
-            Played::Watch(until) => Some(Duration::from_nanos(until.saturating_sub(meter.last()))),
+            Played::Park => {
+                let until_due = node.quiet.until_due(&mut room, meter.last());
+                (until_due, until_due.is_some())
+            }
+            Played::Watch(until) => (Some(Duration::from_nanos(until.saturating_sub(meter.last()))), false),
         };
         // A worker that sleeps keeps no blocks at hand: near a limit the others may need what those pin.
         node.arena().flush();
         meter.rest();
-        scheduler.beds[index].sleep(limit);
+        if !bed.sleep(limit) && tidy {
+            node.quiet.tidy(&mut room, &scheduler.beds, index);
+            bed.sleep(None);
+        }
         meter.wake();
     }
 }

@@ -154,6 +154,7 @@ pub(super) unsafe fn end(ctx: &Arc<ServiceContext>) {
     let reserved = ctx.reserved.load(Relaxed);
     // SAFETY: the service was retired, and has one last turn (T2).
     unsafe { node.handles.forget(Arc::as_ptr(ctx), &epoch::pin()) };
+    node.quiet.service_ended();
     if !reserved {
         node.one_less();
     }
