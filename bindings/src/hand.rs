@@ -230,6 +230,11 @@ impl Hand {
         }
     }
 
+    /// Whether the block at `address` is one receiver's envelope around a payload that others have too.
+    pub(crate) fn is_forward(&self, address: usize) -> bool {
+        self.held.borrow().find(address).and_then(Item::sole).is_some_and(|it| it.kind() == Kind::Forward)
+    }
+
     /// Whether the block at `address` carries others in transit.
     #[inline]
     pub(crate) fn is_carrier(&self, address: usize) -> bool {

@@ -249,7 +249,7 @@ unsafe extern "C-unwind" fn set_up(state: *mut lua_State) -> c_int {
         ffi::lua_setfield(state, ffi::LUA_REGISTRYINDEX, crate::state::CONTEXT_KEY.as_ptr());
         ffi::luaL_requiref(state, c"skynet.codecache".as_ptr(), codecache::open, 0);
         ffi::luaL_getsubtable(state, ffi::LUA_REGISTRYINDEX, c"_PRELOAD".as_ptr());
-        for (name, open) in PRELOADED {
+        for &(name, open) in PRELOADED {
             ffi::lua_pushcfunction(state, open);
             ffi::lua_setfield(state, -2, name.as_ptr());
         }

@@ -22,6 +22,7 @@ mod crypt;
 mod hand;
 mod md5;
 mod memory;
+mod multicast;
 mod profile;
 mod raw;
 mod seri;
@@ -32,14 +33,16 @@ pub use state::{SERVICE_KEY, ServiceState};
 
 /// Native modules that every Lua service can `require`, whatever its `lua_cpath` says. `skynet.profile` and
 /// `skynet.codecache` are loaded before the first line of Lua.
-pub const PRELOADED: [(&CStr, lua_CFunction); 7] = [
+pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"client.crypt", crypt::open_client),
     (c"md5.core", md5::open),
     (c"skein.crypt", crypt::secure::open),
     (c"skein.dispatch", dispatch::open),
+    (c"skein.multicast", multicast::open_delivery),
     (c"skynet.core", core::open_core),
     (c"skynet.crypt", crypt::open),
     (c"skynet.memory", memory::open),
+    (c"skynet.multicast.core", multicast::open),
 ];
 
 /// Why a node did not run. `Display` is one line.

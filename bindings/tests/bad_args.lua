@@ -12,6 +12,8 @@ local modules = {
     ["skynet.codecache"] = require "skynet.codecache",
     ["skynet.crypt"] = require "skynet.crypt",
     ["skein.crypt"] = require "skein.crypt",
+    ["skynet.multicast.core"] = require "skynet.multicast.core",
+    ["skein.multicast"] = require "skein.multicast",
 }
 
 -- Commands whose purpose is the end of something are not called with what could be meant seriously.
@@ -50,6 +52,14 @@ local function doubled()
 end
 
 -- Functions, so that a value that is used up is made again.
+local packages = require "skynet.multicast.core"
+--- A package pointer.
+local function package_pointer()
+    local p, n = packages.pack(core.pack "a package")
+    live[#live + 1] = { p, n }
+    return p, n
+end
+
 local values = {
     ["nil"] = function() end,
     ["true"] = function() return true end,
@@ -92,6 +102,8 @@ local values = {
     ["header"] = function() return pointer(address_of((block())) - 32) end,
     ["stale"] = stale,
     ["doubled"] = doubled,
+    ["package pointer"] = function() return (package_pointer()) end,
+    ["package"] = function() return packages.bind(package_pointer(), 1) end,
 }
 
 local names = {}
@@ -139,6 +151,14 @@ local good = {
     intcommand = function() return { "GETENV", "thread" } end,
     addresscommand = function() return { "QUERY", ".logger" } end,
     trace = function() return { "tag", "user", coroutine.running(), 1 } end,
+    ["skynet.multicast.core.pack"] = function() return { block() } end,
+    packremote = function() return { block() } end,
+    ["skynet.multicast.core.unpack"] = function() return { package_pointer() } end,
+    bind = function() return { (package_pointer()), 1 } end,
+    ["skynet.multicast.core.close"] = function() return { packages.bind(package_pointer(), 1) } end,
+    remote = function() return { package_pointer() } end,
+    nextid = function() return { 256 } end,
+    deliver = function() local p, n = package_pointer() return { p, n, 256, 7, { [own] = true } } end,
 }
 
 -- What a function of ours trusts is out of reach.
@@ -160,7 +180,8 @@ for module, functions in pairs(modules) do
             -- One bad value among good ones, and alone.
             for _, bad in ipairs(names) do
                 for place = 1, 6 do
-                    local arguments = good[name] and good[name]() or {}
+                    local make = good[label] or good[name]
+                    local arguments = make and make() or {}
                     local count = math.max(#arguments, place)
                     arguments[place] = values[bad]()
                     call(label, f, arguments, count)

@@ -86,6 +86,7 @@ scripts! {
     what_the_loader_sets_up = "loader" with "preload = lib .. \"/preload.lua\"";
     stubs_for_editors = "meta";
     messages_one_at_a_time = "mqueue";
+    channels_with_many_subscribers = "multicast";
     proxies_and_filters = "manager";
     names_and_settings = "names";
     critical_sections = "queue";

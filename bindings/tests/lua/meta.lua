@@ -14,6 +14,8 @@ local NATIVE <const> = {
     ["skein.crypt"] = "skein_crypt",
     ["skein.dispatch"] = "dispatch",
     ["skynet.crypt"] = "crypt",
+    ["skynet.multicast.core"] = "multicast",
+    ["skein.multicast"] = "delivery",
 }
 
 --- Functions that a stub describes, and those of Lua itself.

@@ -50,7 +50,7 @@ impl Probe {
                 ffi::lua_setfield(l, ffi::LUA_REGISTRYINDEX, SERVICE_KEY.as_ptr());
                 ffi::luaL_requiref(l, c"skynet.core".as_ptr(), skein_bindings::core::open_core, 0);
                 ffi::luaL_getsubtable(l, ffi::LUA_REGISTRYINDEX, c"_PRELOAD".as_ptr());
-                for (name, open) in skein_bindings::PRELOADED {
+                for &(name, open) in skein_bindings::PRELOADED {
                     ffi::lua_pushcfunction(l, open);
                     ffi::lua_setfield(l, -2, name.as_ptr());
                 }
