@@ -23,6 +23,8 @@ mod hand;
 mod md5;
 mod memory;
 mod multicast;
+mod netpack;
+mod object;
 mod profile;
 mod raw;
 mod seri;
@@ -43,6 +45,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"skynet.crypt", crypt::open),
     (c"skynet.memory", memory::open),
     (c"skynet.multicast.core", multicast::open),
+    (c"skynet.netpack", netpack::open),
 ];
 
 /// Why a node did not run. `Display` is one line.

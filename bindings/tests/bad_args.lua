@@ -9,6 +9,7 @@ local modules = {
     ["skynet.profile"] = require "skynet.profile",
     ["skynet.memory"] = require "skynet.memory",
     ["md5.core"] = require "md5.core",
+    ["skynet.netpack"] = require "skynet.netpack",
     ["skynet.codecache"] = require "skynet.codecache",
     ["skynet.crypt"] = require "skynet.crypt",
     ["skein.crypt"] = require "skein.crypt",

@@ -12,6 +12,7 @@ local NATIVE <const> = {
     ["client.crypt"] = "crypt",
     ["md5.core"] = "md5",
     ["skein.crypt"] = "skein_crypt",
+    ["skynet.netpack"] = "netpack",
     ["skein.dispatch"] = "dispatch",
     ["skynet.crypt"] = "crypt",
     ["skynet.multicast.core"] = "multicast",
