@@ -396,7 +396,7 @@ impl Magazines {
     /// How many blocks of a class are here: of another thread's magazines a snapshot.
     pub(crate) fn count(&self, class: usize) -> u32 {
         let last = self.last_class.load(Relaxed) == class as u32 + 1;
-        self.by_class[class].len.load(Relaxed) + u32::from(last)
+        self.by_class[class].len.load(Relaxed).saturating_add(u32::from(last))
     }
 }
 

@@ -37,10 +37,11 @@ pub struct Stats {
 #[cfg(not(loom))]
 impl Stats {
     /// What a heap holds, by its tables alone: of this process, of another, or of one that has died. Each number is right at
-    /// some moment of the reading; when nobody allocates, all of them are.
+    /// some moment of the reading; when nobody allocates, all of them are. Another's may be any numbers: nothing overflows.
     pub(crate) fn of(tables: &Tables) -> Stats {
         let counters = tables.counters();
-        let pages = |counter: &crate::sync::atomic::AtomicU64| counter.load(Relaxed) * PAGE as u64;
+        let pages =
+            |counter: &crate::sync::atomic::AtomicU64| counter.load(Relaxed).saturating_mul(PAGE as u64);
         let mut stats = Stats {
             used_bytes: pages(&counters.used_pages),
             committed_bytes: (tables.committed() * PAGE) as u64,
@@ -60,8 +61,8 @@ impl Stats {
             if spans > 0 {
                 stats.classes.push(ClassStats { block, live, at_hand, spans });
             }
-            stats.live_blocks += live;
-            stats.live_bytes += live * block as u64;
+            stats.live_blocks = stats.live_blocks.saturating_add(live);
+            stats.live_bytes = stats.live_bytes.saturating_add(live.saturating_mul(block as u64));
         }
         stats
     }

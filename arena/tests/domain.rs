@@ -1,5 +1,6 @@
 //! A domain as its processes see it: who is there, what one reads of another's heap, what a death leaves.
 
+#[macro_use]
 mod common;
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
@@ -11,44 +12,46 @@ fn open(path: &Path) -> Domain {
     Domain::open(&DomainOptions::in_directory(path)).unwrap()
 }
 
-/// What a process of its own does. Its lines go to the test; it goes on when the test sends one.
-#[test]
-#[ignore = "run by the others, in a process of its own"]
-fn child() {
-    let Some((role, path)) = common::role() else { return };
-    match role.as_str() {
-        "holder" => {
-            let domain = open(&path);
-            let small = domain.arena().copy_from(b"read by others").unwrap();
-            let mut large = domain.arena().alloc(3 << 20).unwrap();
-            large.bytes_mut().unwrap().fill(7);
-            let addresses: Vec<String> = [&small, &large].map(|it| it.as_ptr().addr().to_string()).into();
-            common::say(&format!("{} {}", domain.slot(), addresses.join(" ")));
-            common::wait();
-            drop(small);
-            common::say("freed");
-            common::wait();
-        }
-        "reader" => {
-            let domain = open(&path);
-            let peer = domain.peer(Slot::new(1).unwrap()).unwrap();
-            common::say(&format!("{} {}", domain.slot(), peer.pid()));
-            common::wait();
-            drop(peer);
-            domain.sweep().unwrap();
-            common::say("let go");
-            common::wait();
-        }
-        "leaver" => {
-            let domain = open(&path);
-            common::say(&domain.slot().to_string());
-            common::wait();
-            assert!(domain.leave().unwrap());
-        }
-        "parent" => parent(&path),
-        "names" => names_and_places(&path),
-        other => panic!("no such role: {other}"),
-    }
+roles! {
+    "holder" => holder,
+    "reader" => reader,
+    "leaver" => leaver,
+    "parent" => parent,
+    "names" => names_and_places,
+}
+
+/// Has a small and a large block, and frees the small one when it is told.
+fn holder(path: &Path) {
+    let domain = open(path);
+    let small = domain.arena().copy_from(b"read by others").unwrap();
+    let mut large = domain.arena().alloc(3 << 20).unwrap();
+    large.bytes_mut().unwrap().fill(7);
+    let addresses: Vec<String> = [&small, &large].map(|it| it.as_ptr().addr().to_string()).into();
+    common::say(&format!("{} {}", domain.slot(), addresses.join(" ")));
+    common::wait();
+    drop(small);
+    common::say("freed");
+    common::wait();
+}
+
+/// Maps slot 1, and lets go when it is told.
+fn reader(path: &Path) {
+    let domain = open(path);
+    let peer = domain.peer(Slot::new(1).unwrap()).unwrap();
+    common::say(&format!("{} {}", domain.slot(), peer.pid()));
+    common::wait();
+    drop(peer);
+    domain.sweep().unwrap();
+    common::say("let go");
+    common::wait();
+}
+
+/// Leaves when it is told.
+fn leaver(path: &Path) {
+    let domain = open(path);
+    common::say(&domain.slot().to_string());
+    common::wait();
+    assert!(domain.leave().unwrap());
 }
 
 /// One process at a time has a domain, so what the test asserts happens in a process of its own too.

@@ -3,9 +3,12 @@
 //!
 //! `SKEIN_CRASHES` is how many of the random kind there are; 150 if it is not set. `SKEIN_CRASH_SEED` begins with a certain one.
 
+#[macro_use]
 mod common;
 
-use std::{collections::BTreeSet, env, fs, path::Path, thread, time::Duration};
+use std::{
+    collections::BTreeSet, env, fs, os::unix::process::ExitStatusExt, path::Path, thread, time::Duration,
+};
 
 use common::{Child, Random, directory};
 use skein_arena::{Arena, Block, BlockWriter, Domain, DomainOptions, check, domain};
@@ -14,16 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Which numbers a worker draws.
 const SEED: &str = "SKEIN_CRASH_SEED";
 
-#[test]
-#[ignore = "run by the others, in a process of its own"]
-fn child() {
-    let Some((role, path)) = common::role() else { return };
-    let seed = env::var(SEED).map_or(1, |it| it.parse().unwrap());
-    match role.as_str() {
-        "worker" => worker(&path, seed, 40),
-        "survivor" => worker(&path, seed, usize::MAX),
-        other => panic!("no such role: {other}"),
-    }
+roles! {
+    "worker" => |path| worker(path, seed(), 40),
+    "visitor" => |path| worker(path, seed(), 1),
+    "survivor" => |path| worker(path, seed(), usize::MAX),
+}
+
+fn seed() -> u64 {
+    env::var(SEED).map_or(1, |it| it.parse().unwrap())
 }
 
 /// A block with a pattern of its own.
@@ -131,65 +132,68 @@ fn assert_sound(path: &Path, what: &str) {
     assert!(dead.is_empty(), "{what}: {dead:?}");
 }
 
-/// The names of the steps that workers pass.
-fn steps(path: &Path) -> BTreeSet<String> {
+/// The names of the steps in the sources; workers pass each of them.
+fn steps(path: &Path) -> Vec<String> {
+    let all = common::labels(&["alloc", "map", "domain"]);
     let log = path.with_extension("steps");
     let at = log.to_str().unwrap();
-    let mut survivor = Child::start("survivor", path);
-    survivor.line();
-    for seed in ["3", "4"] {
-        // One is killed, so that somebody sweeps and lets go.
-        let mut killed = Child::start_with("survivor", path, &[(SEED, seed), ("SKEIN_STEPS", at)]);
+    let mut missing = Vec::new();
+    for seed in 3..30 {
+        let variables: &[(&str, &str)] = &[(SEED, &seed.to_string()), ("SKEIN_STEPS", at)];
+        let mut survivor = Child::start("survivor", path);
+        survivor.line();
+        // One is killed, so that somebody who had mapped it lets go and sweeps.
+        let mut killed = Child::start_with("survivor", path, variables);
         killed.line();
-        let worker = Child::start_with("worker", path, &[(SEED, seed), ("SKEIN_STEPS", at)]);
+        let mut worker = Child::start_with("worker", path, variables);
+        worker.line();
         killed.kill();
         worker.end();
+        survivor.go();
+        survivor.end();
+        // The last one to go takes the domain along.
+        Child::start_with("visitor", path, variables).end();
+        let passed = fs::read_to_string(&log).unwrap();
+        let passed: BTreeSet<&str> = passed.lines().collect();
+        missing = all.iter().filter(|it| !passed.contains(it.as_str())).cloned().collect();
+        if missing.is_empty() {
+            return all;
+        }
     }
-    survivor.go();
-    survivor.end();
-    // The last one to go takes the domain along.
-    Child::start_with("worker", path, &[("SKEIN_STEPS", at)]).end();
-    fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect()
+    panic!("nobody came by {missing:?}");
 }
 
 #[test]
 fn a_process_may_die_at_each_step() {
     let path = directory().join("domain");
     let steps = steps(&path);
-    for prefix in
-        ["open/", "make/", "heap/", "pages/", "span/", "large/", "magazine/", "peer/", "sweep/", "leave/"]
-    {
-        assert!(steps.iter().any(|it| it.starts_with(prefix)), "no step {prefix}: {steps:?}");
-    }
     let mut random = Random(7);
     let mut deaths = 0;
-    for name in &steps {
-        for count in [1, 2, 3 + random.below(60)] {
-            // With a domain that is there, and with one that the victim makes.
-            let mut survivor = (count != 2).then(|| Child::start_with("survivor", &path, &[(SEED, "11")]));
-            let ready = survivor.as_mut().map(Child::line);
-            let what = format!("{name}:{count}, survivor in {ready:?}");
-            let seed = random.next().to_string();
-            let victim = Child::start_with(
-                "worker",
-                &path,
-                &[("SKEIN_DIE_AT", &format!("{name}:{count}")), (SEED, &seed)],
-            );
-            let status = victim.ended();
-            use std::os::unix::process::ExitStatusExt;
-            deaths += usize::from(status.signal() == Some(9));
-            assert!(status.success() || status.signal() == Some(9), "{what}: {status}");
-            if path.join("domain").exists() {
-                assert_sound(&path, &what);
-            }
-            if let Some(mut survivor) = survivor {
-                survivor.go();
-                survivor.end();
-            } else {
-                // Whatever is there, a process can open it.
-                Child::start("worker", &path).end();
-            }
+    let mut die = |name: &str, count: usize, what: &str| {
+        let deadly = format!("{name}:{count}");
+        let seed = random.next().to_string();
+        let victim = Child::start_with("worker", &path, &[("SKEIN_DIE_AT", &deadly), (SEED, &seed)]);
+        let status = victim.ended();
+        deaths += usize::from(status.signal() == Some(9));
+        assert!(status.success() || status.signal() == Some(9), "{deadly}, {what}: {status}");
+        if path.join("domain").exists() {
+            assert_sound(&path, &format!("{deadly}, {what}"));
         }
+    };
+    // With a domain that is there, and another process that lives through all of it.
+    let mut survivor = Child::start_with("survivor", &path, &[(SEED, "11")]);
+    let what = format!("survivor in {}", survivor.line());
+    let mut counts = Random(8);
+    for name in &steps {
+        die(name, 1, &what);
+        die(name, 3 + counts.below(60), &what);
+    }
+    survivor.go();
+    survivor.end();
+    // With one that the victim makes. Whatever is there then, a process can open it.
+    for name in &steps {
+        die(name, 2, "alone");
+        Child::start("visitor", &path).end();
     }
     assert!(deaths >= 2 * steps.len(), "{deaths} deaths at {} steps", steps.len());
 }

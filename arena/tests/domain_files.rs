@@ -1,6 +1,7 @@
 //! Files of a domain that are not what they have to be, and a file system without room: each an error that says so, and
 //! nothing changed.
 
+#[macro_use]
 mod common;
 
 use std::{
@@ -17,44 +18,42 @@ use skein_arena::{Domain, DomainError, DomainOptions, Error, Slot, check, domain
 /// A hash that an embedder adds.
 const BUILD: &str = "SKEIN_TEST_BUILD";
 
-#[test]
-#[ignore = "run by the others, in a process of its own"]
-fn child() {
-    let Some((role, path)) = common::role() else { return };
-    match role.as_str() {
-        "holder" => {
-            let domain = Domain::open(&DomainOptions::in_directory(&path)).unwrap();
-            let small = domain.arena().copy_from(b"still here").unwrap();
-            let large = domain.arena().alloc(100_000).unwrap();
-            common::say(&format!("{} {}", small.as_ptr().addr(), large.as_ptr().addr()));
-            common::wait();
-            assert_eq!(&small[..], b"still here");
+roles! {
+    "holder" => holder,
+    "opener" => opener,
+    "full" => full,
+    "short of files" => short_of_files,
+}
+
+/// Has a small and a large block, and leaves when it is told.
+fn holder(path: &Path) {
+    let domain = Domain::open(&DomainOptions::in_directory(path)).unwrap();
+    let small = domain.arena().copy_from(b"still here").unwrap();
+    let large = domain.arena().alloc(100_000).unwrap();
+    common::say(&format!("{} {}", small.as_ptr().addr(), large.as_ptr().addr()));
+    common::wait();
+    assert_eq!(&small[..], b"still here");
+    domain.leave().unwrap();
+}
+
+/// Says what comes of opening, and of mapping slot 1.
+fn opener(path: &Path) {
+    let build = env::var(BUILD).map_or(0, |it| it.parse().unwrap());
+    let options = DomainOptions::in_directory(path).build(build).patience(Duration::from_millis(50));
+    let domain = match Domain::open(&options) {
+        Ok(domain) => domain,
+        Err(error) => return common::say(&format!("open: {error} / {error:?}")),
+    };
+    match domain.peer(Slot::new(1).unwrap()) {
+        Err(error) => {
+            common::say(&format!("peer: {error} / {error:?}"));
+            // Leaving reads the same file.
+            let _ = domain.leave();
+        }
+        Ok(_) => {
+            common::say("fine");
             domain.leave().unwrap();
         }
-        // Says what comes of opening, and of mapping slot 1.
-        "opener" => {
-            let build = env::var(BUILD).map_or(0, |it| it.parse().unwrap());
-            let options = DomainOptions::in_directory(&path).build(build).patience(Duration::from_millis(50));
-            match Domain::open(&options) {
-                Err(error) => common::say(&format!("open: {error} / {error:?}")),
-                Ok(domain) => {
-                    match domain.peer(Slot::new(1).unwrap()) {
-                        Err(error) => {
-                            common::say(&format!("peer: {error} / {error:?}"));
-                            // Leaving reads the same file.
-                            let _ = domain.leave();
-                        }
-                        Ok(_) => {
-                            common::say("fine");
-                            domain.leave().unwrap();
-                        }
-                    }
-                }
-            }
-        }
-        "full" => full(&path),
-        "short of files" => short_of_files(&path),
-        other => panic!("no such role: {other}"),
     }
 }
 

@@ -1,12 +1,13 @@
 //! Messages between real processes: what arrives, what is held, and what is left when one of them is killed at any step.
 
+#[macro_use]
 mod common;
 
-use std::{path::Path, time::Duration, time::Instant};
+use std::{os::unix::process::ExitStatusExt, path::Path, time::Duration, time::Instant};
 
 use common::{Child, directory};
 use skein_arena::{
-    Block, Domain, DomainOptions, Envelope, Kind, Slot,
+    Block, Domain, DomainOptions, Envelope, Kind, Slot, check, domain,
     epoch::Retired,
     transfer::{Arrival, Closed, Exchange, Inbox, Link, RING, WhyUnsent},
 };
@@ -65,21 +66,22 @@ fn send(link: &mut Link, inbox: &mut Inbox, mut block: Block, kept: &mut Vec<Blo
     }
 }
 
-#[test]
-#[ignore = "run by the others, in a process of its own"]
-fn child() {
-    let Some((role, path)) = common::role() else { return };
-    match role.as_str() {
-        "pinned" => pinned(&path),
-        "reclaimer" => reclaimer(&path),
-        "echo" => echo(&path),
-        "keeper" => keeper(&path),
-        "hub" => hub(&path),
-        "survivor" => survivor(&path),
-        "victim" => victim(&path),
-        "flood" => flood(&path),
-        other => panic!("no such role: {other}"),
-    }
+roles! {
+    "pinned" => pinned,
+    "reclaimer" => reclaimer,
+    "echo" => echo,
+    "keeper" => keeper,
+    "hub" => hub,
+    "survivor" => survivor,
+    "victim" => victim,
+    "flood" => flood,
+    "busy" => busy,
+    "called" => called,
+    "greeter" => greeter,
+    "origin" => origin,
+    "relay" => relay,
+    "linked" => linked,
+    "watcher" => watcher,
 }
 
 /// Pins, and stays there.
@@ -288,6 +290,150 @@ fn what_a_dead_sender_sent_stays_readable() {
     keeper.end();
 }
 
+/// Passes a block to and fro with an echo without a pause, while another process dies that has blocks of ours.
+fn busy(path: &Path) {
+    let (exchange, mut inbox) = open(path);
+    let [mut echo, mut keeper] = [("echo", "2"), ("keeper", "3")].map(|(role, number)| {
+        let mut child = Child::start(role, path);
+        assert_eq!(child.line(), number);
+        child
+    });
+    let [mut link, mut dying] = [2, 3].map(|it| exchange.link(slot(it)).unwrap());
+    for seed in 0..3 {
+        dying.send(filled(&exchange, seed, 100), 1).unwrap();
+    }
+    assert_eq!(keeper.line(), "have them");
+    keeper.kill();
+    drop(dying);
+    for seed in 0..RING as u32 / 2 {
+        link.send(filled(&exchange, seed, 10), 1).unwrap();
+    }
+    // An inbox that always finds something never waits, and heard of no death.
+    let end = Instant::now() + LONG;
+    loop {
+        match inbox.recv().unwrap() {
+            None => {}
+            Some(Arrival::Message { block, .. }) => link.send(block, 1).unwrap(),
+            Some(Arrival::Gone { from, why }) => break assert_eq!((from.number(), why), (3, Closed::Died)),
+            other => panic!("{other:?}"),
+        }
+        assert!(Instant::now() < end, "the death was not told");
+    }
+    assert!(exchange.domain().sweep().unwrap().held.is_empty());
+    echo.kill();
+}
+
+#[test]
+fn a_busy_inbox_hears_of_a_death() {
+    Child::start("busy", &directory().join("domain")).end();
+}
+
+/// Is called in the name of a process that is dead and done with, while its files are still there.
+fn called(path: &Path) {
+    let (_exchange, mut inbox) = open(path);
+    let mut sender = Child::start("greeter", path);
+    assert_eq!(sender.line(), "2");
+    let held: Vec<Block> = (0..3).map(|_| message(&mut inbox).1).collect();
+    sender.kill();
+    assert!(matches!(inbox.wait(LONG).unwrap(), Some(Arrival::Gone { .. })));
+    // The bell of slot 1: behind its word a bit for each caller.
+    let bells = std::fs::OpenOptions::new().write(true).open(path.join("doorbells")).unwrap();
+    for _ in 0..3 {
+        std::os::unix::fs::FileExt::write_all_at(&bells, &[1 << 2], 64 + 8).unwrap();
+        assert!(inbox.wait(Duration::from_millis(1)).unwrap().is_none(), "a message came twice");
+    }
+    assert!(held.iter().all(is_whole));
+}
+
+/// Sends three blocks to slot 1.
+fn greeter(path: &Path) {
+    let (exchange, _inbox) = open(path);
+    let mut link = exchange.link(slot(1)).unwrap();
+    (0..3).for_each(|seed| link.send(filled(&exchange, seed, 100), 1).unwrap());
+    common::say(&exchange.domain().slot().to_string());
+    common::wait();
+}
+
+#[test]
+fn who_is_called_for_a_dead_process_gets_nothing_twice() {
+    Child::start("called", &directory().join("domain")).end();
+}
+
+/// Three processes in a triangle: each sends on what it gets, to the next.
+fn origin(path: &Path) {
+    const ROUNDS: u32 = 300;
+    let (exchange, mut inbox) = open(path);
+    let mut relays = [2, 3].map(|number| {
+        let mut relay = Child::start("relay", path);
+        assert_eq!(relay.line(), number.to_string());
+        relay
+    });
+    relays.iter_mut().for_each(Child::go);
+    let mut link = exchange.link(slot(2)).unwrap();
+    let (mut kept, mut bytes) = (Vec::new(), 0);
+    for seed in 0..ROUNDS {
+        let block = filled(&exchange, seed, (seed as usize * 997) % 70_000);
+        bytes += block.len() as u64;
+        assert!(send(&mut link, &mut inbox, block, &mut kept));
+    }
+    while kept.len() < ROUNDS as usize {
+        kept.push(message(&mut inbox).1);
+    }
+    // They are the last one's memory by now, in the order in which they were sent.
+    for (seed, block) in kept.iter().enumerate() {
+        assert!(block.envelope().source == seed as u32 && is_whole(block));
+        assert!(block.is_empty() || skein_arena::range::heap_of(block.as_ptr()) == Some(3));
+    }
+    drop(kept);
+    for relay in &mut relays {
+        relay.go();
+        // Bytes of a third process are copied, once by each; nothing stays with anybody.
+        assert_eq!(relay.line(), format!("{ROUNDS} {bytes} 0 0"));
+    }
+    let end = Instant::now() + LONG;
+    while exchange.stats().lent > 0 {
+        assert!(inbox.recv().unwrap().is_none() && Instant::now() < end);
+    }
+    assert_eq!((exchange.domain().arena().stats().live_blocks, exchange.stats().copied), (0, 0));
+    for mut relay in relays {
+        relay.go();
+        relay.end();
+    }
+}
+
+/// Sends all that it gets to the next one, until it is told; then says what it copied, and what it has lent and alive.
+fn relay(path: &Path) {
+    let (exchange, mut inbox) = open(path);
+    let me = exchange.domain().slot().number();
+    common::say(&me.to_string());
+    common::wait();
+    let mut link = exchange.link(slot(me % 3 + 1)).unwrap();
+    let mut waiting = std::collections::VecDeque::new();
+    let rest =
+        |exchange: &Exchange| (exchange.stats().lent as u64, exchange.domain().arena().stats().live_blocks);
+    while !common::told() || rest(&exchange) != (0, 0) || !waiting.is_empty() {
+        if let Some(Arrival::Message { block, .. }) = inbox.wait(Duration::from_millis(1)).unwrap() {
+            waiting.push_back(block);
+        }
+        while let Some(block) = waiting.pop_front() {
+            if let Err(unsent) = link.send(block, 1) {
+                assert!(matches!(unsent.why, WhyUnsent::Full), "{unsent}");
+                waiting.push_front(unsent.block);
+                break;
+            }
+        }
+    }
+    common::wait();
+    let (stats, (lent, live)) = (exchange.stats(), rest(&exchange));
+    common::say(&format!("{} {} {lent} {live}", stats.copied, stats.copied_bytes));
+    common::wait();
+}
+
+#[test]
+fn three_processes_pass_payloads_in_a_triangle() {
+    Child::start("origin", &directory().join("domain")).end();
+}
+
 fn flood(path: &Path) {
     let (exchange, _inbox) = open(path);
     common::say(&exchange.domain().slot().to_string());
@@ -380,16 +526,49 @@ fn survivor(path: &Path) {
     }
 }
 
-/// One after the other is killed at a step, the n-th time it comes by.
-fn kill_at(survivor: &mut Child, path: &Path, step: &str, count: u32) {
+/// Opens a link to slot 1, and ends.
+fn linked(path: &Path) {
+    let (exchange, _inbox) = open(path);
+    exchange.link(slot(1)).unwrap();
+}
+
+/// Sees the death of another process, of which it holds a block that is beyond its first view of the heap.
+fn watcher(path: &Path) {
+    let (exchange, mut inbox) = open(path);
+    let mut mortal = Child::start("flood", path);
+    assert_eq!((exchange.domain().slot().number(), mortal.line()), (2, "3".to_owned()));
+    mortal.go();
+    for _ in 0..3 {
+        drop(message(&mut inbox));
+    }
+    mortal.kill();
+    while !matches!(inbox.wait(LONG).unwrap(), Some(Arrival::Gone { .. })) {}
+    exchange.domain().sweep().unwrap();
+}
+
+/// One after the other is killed at a step, the n-th time it comes by. Whether it came so far.
+fn kill_at(survivor: &mut Child, path: &Path, step: &str, count: u32) -> bool {
     let deadly = format!("{step}:{count}");
     let victim = Child::start_with("victim", path, &[("SKEIN_DIE_AT", &deadly)]);
     survivor.go();
-    victim.ended();
+    let status = victim.ended();
     assert_eq!(survivor.line(), "clean", "after a death at {deadly}");
+    status.signal() == Some(9)
 }
 
-/// From when the survivor has been called: before, there is no death to be told. Sweeping is what the survivor does.
+/// Steps before the survivor has been called, so that there is no death to be told, and those of one who sees another's death.
+const UNTOLD: [(&str, &str); 8] = [
+    ("link/attached", "linked"),
+    ("link/started", "linked"),
+    ("link/open", "linked"),
+    ("peer/attached", "linked"),
+    ("peer/grown", "watcher"),
+    ("sweep/closed", "watcher"),
+    ("sweep/freed", "watcher"),
+    ("peer/unmapped", "watcher"),
+];
+
+/// From when the survivor has been called.
 const STEPS: [&str; 17] = [
     "inbox/headed",
     "inbox/open",
@@ -418,10 +597,36 @@ fn a_process_killed_at_any_step_leaves_the_other_whole() {
     assert_eq!(survivor.line(), "ready");
     for round in 0..rounds {
         for step in STEPS {
-            let once = step.starts_with("link") || step.starts_with("inbox");
-            kill_at(&mut survivor, &path, step, if once { 1 } else { 1 + round * 97 });
+            let count = if step.starts_with("inbox") { 1 } else { 1 + round * 97 % 2000 };
+            let died = kill_at(&mut survivor, &path, step, count);
+            assert!(died || count > 1, "nobody came by {step}");
+        }
+        for (step, role) in UNTOLD {
+            let victim = Child::start_with(role, &path, &[("SKEIN_DIE_AT", step)]);
+            assert_eq!(victim.ended().signal(), Some(9), "nobody came by {step}");
+            // A watcher's own child goes with its input.
+            let end = Instant::now() + LONG;
+            while !domain::sweep(&path, LONG).unwrap().held.is_empty() || slots(&path) > 1 {
+                assert!(Instant::now() < end, "after a death at {step}");
+                std::thread::sleep(Duration::from_millis(2));
+            }
         }
     }
+    assert!(kill_at(&mut survivor, &path, "send/published", 5));
+}
+
+fn slots(path: &Path) -> usize {
+    check::look(path).unwrap().slots.len()
+}
+
+/// A step that is in the code and in no list is one at which nobody was killed.
+#[test]
+fn each_step_of_the_transfer_is_in_the_lists() {
+    let mut listed: Vec<String> =
+        STEPS.iter().chain(UNTOLD.iter().map(|it| &it.0)).map(|it| it.to_string()).collect();
+    listed.retain(|it| !it.starts_with("peer/"));
+    listed.sort();
+    assert_eq!(common::labels(&["transfer"]), listed);
 }
 
 #[test]

@@ -15,8 +15,9 @@ use skein_arena::epoch::{Expulsions, Others, Readers, Records, Retired};
 struct Other(&'static Records);
 
 impl Others for Other {
-    fn each(&self, look: &mut dyn FnMut(u8, u64, &Records)) {
+    fn each(&self, look: &mut dyn FnMut(u8, u64, &Records)) -> Vec<u8> {
         look(1, 1, self.0);
+        Vec::new()
     }
 
     fn with(&self, _: u8, _: u64, look: &mut dyn FnMut(&Records)) {

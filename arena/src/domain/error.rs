@@ -132,6 +132,14 @@ pub enum DomainError {
     },
 }
 
+impl DomainError {
+    /// Whether a file is not what it has to be: who wrote it is at fault, and the error lasts.
+    pub(crate) fn is_of_file(&self) -> bool {
+        use DomainError::{FileType, Length, Mismatch, Mode, Owner};
+        matches!(self, FileType { .. } | Owner { .. } | Mode { .. } | Length { .. } | Mismatch { .. })
+    }
+}
+
 /// Part of a file's superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

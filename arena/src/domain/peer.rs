@@ -287,7 +287,7 @@ pub(super) fn let_go(own: &Own) {
     }
 }
 
-/// Everybody who lives.
+/// Everybody who lives, but those whose tables are not what they have to be: nobody can map them.
 pub(super) fn living(directory: &Directory) -> Result<Vec<Living>, DomainError> {
     let _lock = directory.lock(Access::Read, Duration::from_secs(10))?;
     let block = DomainBlock::read(directory, None)?;
@@ -299,9 +299,12 @@ pub(super) fn living(directory: &Directory) -> Result<Vec<Living>, DomainError> 
             continue;
         }
         let path = directory.file(&Part::Tables.of(slot));
-        let tables = directory.open_file(&Part::Tables.of(slot), Access::Read)?;
-        let HeapBlock { pid, taken_ns, .. } = HeapBlock::read(&tables, &path, slot, &block)?;
-        living.push(Living { slot, pid, taken_ns });
+        let read = |tables| HeapBlock::read(&tables, &path, slot, &block);
+        match directory.open_file(&Part::Tables.of(slot), Access::Read).and_then(read) {
+            Ok(HeapBlock { pid, taken_ns, .. }) => living.push(Living { slot, pid, taken_ns }),
+            Err(error) if error.is_of_file() => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(living)
 }

@@ -8,7 +8,9 @@
 //! * **G1** What is retired was unlinked before: a reader that pins from now on does not find it (E2).
 //! * **G2** A grace period begins after the last piece that it frees was retired, and one is under way at a time: pieces
 //!   retired meanwhile wait for the next.
-//! * **G3** A reader is waited for no longer than the patience says. Then it is expelled, which it can see
+//! * **G3** A period that not all of the living could be asked about does not begin, until the patience is over: then all
+//!   readers of those processes are expelled.
+//! * **G4** A reader is waited for no longer than the patience says. Then it is expelled, which it can see
 //!   ([`Pinned::read`](super::Pinned::read)), and named in the report.
 //!
 //! # When a process dies
@@ -21,8 +23,9 @@ use crate::sync::atomic::{Ordering::*, fence};
 
 /// The processes that may be reading this one's memory.
 pub trait Others {
-    /// Calls `look` with slot, life and records of each that lives.
-    fn each(&self, look: &mut dyn FnMut(u8, u64, &Records));
+    /// Calls `look` with slot, life and records of each that lives. The slots of those that live and could not be looked at
+    /// just now.
+    fn each(&self, look: &mut dyn FnMut(u8, u64, &Records)) -> Vec<u8>;
     /// Calls `look` with the records of one; not, if that life has ended.
     fn with(&self, slot: u8, life: u64, look: &mut dyn FnMut(&Records));
 }
@@ -51,6 +54,8 @@ pub struct Collected {
     pub stalled: Vec<Stalled>,
     /// The readers that were expelled just now.
     pub expelled: Vec<Stalled>,
+    /// Slots of living processes whose readers could not be looked at just now. They are waited for as readers are.
+    pub unseen: Vec<u8>,
 }
 
 struct Waiting {
@@ -70,6 +75,8 @@ struct Grace<T> {
 pub struct Retired<T> {
     open: Vec<T>,
     grace: Option<Grace<T>>,
+    /// Since when a period could not begin.
+    since: Option<u64>,
     /// How long a reader is waited for, in nanoseconds.
     patience: u64,
     periods: u64,
@@ -78,7 +85,7 @@ pub struct Retired<T> {
 impl<T> Retired<T> {
     /// An empty list whose readers are waited for `patience` nanoseconds.
     pub fn new(patience: u64) -> Retired<T> {
-        Retired { open: Vec::new(), grace: None, patience, periods: 0 }
+        Retired { open: Vec::new(), grace: None, since: None, patience, periods: 0 }
     }
 
     /// Frees the piece later. It is out of reach for whoever pins from now on (G1).
@@ -110,7 +117,7 @@ impl<T> Retired<T> {
                 grace.give_up(others, expulsions, &mut collected.expelled);
             }
         } else if !self.open.is_empty() {
-            self.grace = Some(Grace::begin(std::mem::take(&mut self.open), others, now));
+            self.begin(others, expulsions, now, &mut collected);
         }
         if let Some(grace) = self.grace.take_if(|it| it.waiting.is_empty()) {
             self.periods += 1;
@@ -123,19 +130,28 @@ impl<T> Retired<T> {
         collected.waiting = self.len();
         collected
     }
-}
 
-impl<T> Grace<T> {
-    fn begin(pieces: Vec<T>, others: &impl Others, now: u64) -> Grace<T> {
+    /// Begins a period with all that is retired, if everybody can be asked (G3).
+    fn begin(&mut self, others: &impl Others, expulsions: &Expulsions, now: u64, collected: &mut Collected) {
         let mut waiting = Vec::new();
         // Pairs with the fence in `Record::pin` (P2).
         fence(SeqCst);
-        others.each(&mut |slot, life, records| {
+        collected.unseen = others.each(&mut |slot, life, records| {
             waiting.extend(records.pinned().map(|(reader, number)| Waiting { slot, life, reader, number }));
         });
-        Grace { pieces, began: now, waiting }
+        if !collected.unseen.is_empty() {
+            let since = *self.since.get_or_insert(now);
+            if now.saturating_sub(since) <= self.patience {
+                return;
+            }
+            collected.unseen.iter().for_each(|&slot| expulsions.expel(slot));
+        }
+        self.since = None;
+        self.grace = Some(Grace { pieces: std::mem::take(&mut self.open), began: now, waiting });
     }
+}
 
+impl<T> Grace<T> {
     fn advance(&mut self, others: &impl Others) {
         self.waiting.retain(|it| {
             let mut there = false;
@@ -195,8 +211,9 @@ mod tests {
     }
 
     impl Others for Village {
-        fn each(&self, look: &mut dyn FnMut(u8, u64, &Records)) {
+        fn each(&self, look: &mut dyn FnMut(u8, u64, &Records)) -> Vec<u8> {
             self.0.iter().filter(|it| it.3.load(Relaxed)).for_each(|it| look(it.0, it.1, it.2));
+            Vec::new()
         }
 
         fn with(&self, slot: u8, life: u64, look: &mut dyn FnMut(&Records)) {
@@ -284,6 +301,39 @@ mod tests {
         });
         assert_eq!(outcome, Err(Expelled));
         assert_eq!((expulsions.count(1), expulsions.count(2)), (0, 1));
+    }
+
+    /// A village of which one cannot be looked at.
+    struct Fog(Village);
+
+    impl Others for Fog {
+        fn each(&self, look: &mut dyn FnMut(u8, u64, &Records)) -> Vec<u8> {
+            self.0.each(&mut |slot, life, records| {
+                if slot != 2 {
+                    look(slot, life, records)
+                }
+            });
+            vec![2]
+        }
+
+        fn with(&self, slot: u8, life: u64, look: &mut dyn FnMut(&Records)) {
+            self.0.with(slot, life, look);
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_asked_is_waited_for_and_then_expelled() {
+        let (fog, expulsions) = (Fog(Village::of(2)), Expulsions::default());
+        let mut retired = Retired::new(1000);
+        retired.retire(());
+        for now in [5, 1005] {
+            let collected = retired.collect(&fog, &expulsions, now);
+            assert_eq!((collected.freed, collected.waiting, &collected.unseen[..]), (0, 1, &[2][..]));
+        }
+        assert_eq!(retired.collect(&fog.0, &expulsions, 1006).freed, 1);
+        retired.retire(());
+        assert_eq!((retired.collect(&fog, &expulsions, 2000).freed, expulsions.count(2)), (0, 0));
+        assert_eq!((retired.collect(&fog, &expulsions, 3001).freed, expulsions.count(2)), (1, 1));
     }
 
     #[test]

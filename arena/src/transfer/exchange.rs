@@ -24,8 +24,9 @@ use crate::{
     },
 };
 
-/// Polls that find nothing, between two looks whether somebody died.
+/// Polls between two looks whether somebody died; one that finds a message counts for more, since it takes longer.
 const POLLS: u32 = 1 << 14;
+const POLLS_PER_MESSAGE: u32 = 64;
 /// How long [`Inbox::wait`] looks before it sleeps, if not told otherwise.
 const SPIN: Duration = Duration::from_micros(20);
 /// How long it sleeps at most while something waits for room in a ring.
@@ -44,6 +45,8 @@ struct Shared {
     mine: &'static Control,
     bells: &'static Doorbells,
     lanes: Mutex<BTreeMap<Slot, Arc<Lane>>>,
+    /// Lives that have been told as gone: nothing of theirs is received again, whoever rings for them.
+    gone: Mutex<BTreeMap<Slot, u64>>,
     /// One more for each change of `lanes`.
     changes: AtomicU64,
     inbox: AtomicBool,
@@ -131,6 +134,7 @@ impl Exchange {
                 mine,
                 bells,
                 lanes: Mutex::default(),
+                gone: Mutex::default(),
                 changes: AtomicU64::new(0),
                 inbox: AtomicBool::new(false),
                 counts: Counts::default(),
@@ -183,7 +187,7 @@ impl Exchange {
             incoming: Vec::new(),
             seen: 0,
             turn: 0,
-            idle: 0,
+            polls: 0,
             spin: SPIN,
             looked: Instant::now(),
         })
@@ -220,8 +224,9 @@ impl Shared {
             return Err(Closed::Died.into());
         }
         let lane = Arc::new(Lane::open(self.domain, slot, self.mine, self.bells)?);
-        // A dead process may have sent something before; one that has not is nobody's peer.
-        if !lane.peer.is_alive() && !lane.is_written() {
+        // A dead process may have sent something before; one that has not, or that we have done with, is nobody's peer.
+        let is_gone = lock(&self.gone).get(&slot) == Some(&lane.life);
+        if !lane.peer.is_alive() && (is_gone || !lane.is_written()) {
             return Err(Closed::Died.into());
         }
         lanes.insert(slot, Arc::clone(&lane));
@@ -385,7 +390,7 @@ pub struct Inbox {
     seen: u64,
     /// Whose turn it is, so that nobody is left out.
     turn: usize,
-    idle: u32,
+    polls: u32,
     spin: Duration,
     looked: Instant,
 }
@@ -409,23 +414,24 @@ impl Inbox {
     /// There is no memory for an envelope. What arrived is still there: try again.
     pub fn recv(&mut self) -> Result<Option<Arrival>, Error> {
         self.look_around();
+        if self.polls >= POLLS {
+            self.polls = 0;
+            self.look_for_deaths();
+            self.settle();
+        }
         for _ in 0..self.incoming.len() {
             let at = self.turn;
             self.turn = if at + 1 < self.incoming.len() { at + 1 } else { 0 };
             if let Some(arrival) = self.incoming[at].recv(&self.shared)? {
-                self.idle = 0;
+                // Who is always busy hears of deaths all the same.
+                self.polls += POLLS_PER_MESSAGE;
                 if let Arrival::Gone { why: Closed::Died, .. } = arrival {
                     self.forget(at);
                 }
                 return Ok(Some(arrival));
             }
         }
-        self.idle += 1;
-        if self.idle >= POLLS {
-            self.idle = 0;
-            self.look_for_deaths();
-            self.settle();
-        }
+        self.polls += 1;
         Ok(None)
     }
 
@@ -523,6 +529,7 @@ impl Inbox {
         drop(gone.lane.lock());
         gone.lane.book.take_all();
         step("sweep/freed");
+        lock(&self.shared.gone).insert(gone.lane.slot, gone.lane.life);
         lock(&self.shared.lanes).retain(|_, it| !Arc::ptr_eq(it, &gone.lane));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Control, Exchange, lane::control_of};
 use crate::{
-    Peer, Slot,
+    DomainError, Peer, Slot,
     epoch::{Collected, Others, Records, Retired, now},
     sync::atomic::Ordering::*,
 };
@@ -37,16 +37,25 @@ fn records(peer: &Peer) -> &Records {
 }
 
 impl Others for Exchange {
-    fn each(&self, look: &mut dyn FnMut(u8, u64, &Records)) {
+    fn each(&self, look: &mut dyn FnMut(u8, u64, &Records)) -> Vec<u8> {
         let me = self.domain().slot();
         look(me.number(), self.domain().life(), &self.control().records);
-        for living in self.domain().peers().unwrap_or_default() {
-            if living.slot != me
-                && let Ok(peer) = self.domain().peer(living.slot)
-            {
-                look(living.slot.number(), peer.life(), records(&peer));
+        let others = |it: &Slot| *it != me;
+        let Ok(living) = self.domain().peers() else {
+            return Slot::all().filter(others).map(Slot::number).collect();
+        };
+        let mut unseen = Vec::new();
+        for slot in living.iter().map(|it| it.slot).filter(others) {
+            match self.domain().peer(slot) {
+                Ok(peer) => look(slot.number(), peer.life(), records(&peer)),
+                // It left meanwhile.
+                Err(DomainError::NoPeer { .. }) => {}
+                // Who writes nonsense into its own files is not waited for.
+                Err(error) if error.is_of_file() => {}
+                Err(_) => unseen.push(slot.number()),
             }
         }
+        unseen
     }
 
     fn with(&self, slot: u8, life: u64, look: &mut dyn FnMut(&Records)) {

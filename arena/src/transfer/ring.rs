@@ -233,7 +233,8 @@ impl Consumer {
     /// Gives the cell of the entry that `peek` found back to the sender.
     #[inline]
     pub fn advance(&mut self, head: &AtomicU64) {
-        self.head += 1;
+        // Where it began was told by the sender, so it may be any number.
+        self.head = self.head.wrapping_add(1);
         // Release pairs with the Acquire in `Producer::refresh`: we have read the cell (R3). And with the one in
         // `Ledger::holds`: what the entry named is in the ledger by now.
         head.store(self.head, Release);
@@ -299,6 +300,18 @@ mod tests {
             consumer.advance(&head);
         }
         assert_eq!(consumer.peek(&ring), Ok(None));
+    }
+
+    #[test]
+    fn a_start_that_lies_is_as_good_as_any_other() {
+        let (ring, head) = (Ring::default(), AtomicU64::new(0));
+        let mut consumer = Consumer::at(u64::MAX);
+        let words = numbered(7).to_words(u64::MAX);
+        ring.cells[RING - 1].words.iter().zip(words).for_each(|(word, value)| word.store(value, Relaxed));
+        // Its stamp is that of a cell that was never written.
+        assert_eq!(consumer.peek(&ring), Ok(Some(numbered(7))));
+        consumer.advance(&head);
+        assert_eq!((consumer.head(), consumer.peek(&ring)), (0, Ok(None)));
     }
 
     #[test]

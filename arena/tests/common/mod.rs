@@ -26,6 +26,23 @@ pub(crate) fn directory() -> PathBuf {
     path
 }
 
+/// The test `child`: plays the role that its process was started for.
+#[allow(unused_macros)] // As above.
+macro_rules! roles {
+    ($($name:literal => $play:expr),+ $(,)?) => {
+        #[test]
+        #[ignore = "run by the others, in a process of its own"]
+        fn child() {
+            let Some((role, path)) = common::role() else { return };
+            let path: &std::path::Path = &path;
+            match role.as_str() {
+                $($name => $play(path),)+
+                other => panic!("no such role: {other}"),
+            }
+        }
+    };
+}
+
 /// In a child: what it is for, and where.
 pub(crate) fn role() -> Option<(String, PathBuf)> {
     Some((env::var(ROLE).ok()?, PathBuf::from(env::var_os(PATH)?)))
@@ -43,6 +60,20 @@ pub(crate) fn wait() {
     if stdin().read_line(&mut line).unwrap_or(0) == 0 {
         process::exit(99);
     }
+}
+
+/// The names of all steps that are in these folders of the sources, in order.
+pub(crate) fn labels(folders: &[&str]) -> Vec<String> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut labels = std::collections::BTreeSet::new();
+    for folder in folders {
+        for entry in std::fs::read_dir(sources.join(folder)).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let named = text.split("step(\"").skip(1).filter_map(|it| it.split_once('"'));
+            labels.extend(named.map(|it| it.0.to_owned()));
+        }
+    }
+    labels.into_iter().collect()
 }
 
 /// The numbers of a line.
