@@ -235,6 +235,14 @@ impl Hand {
         self.held.borrow().find(address).and_then(Item::sole).is_some_and(|it| it.kind() == Kind::Forward)
     }
 
+    /// Lets `work` at the block at `address`, if it is held and no string shows it.
+    pub(crate) fn with_block<R>(&self, address: usize, work: impl FnOnce(&mut Block) -> R) -> Option<R> {
+        match self.held.borrow_mut().find_mut(address)? {
+            Item::Sole(block) => Some(work(block)),
+            Item::Shared(_) => None,
+        }
+    }
+
     /// Whether the block at `address` carries others in transit.
     #[inline]
     pub(crate) fn is_carrier(&self, address: usize) -> bool {
@@ -299,13 +307,17 @@ impl Held {
         self.others.get(&address).map(|(block, _)| block)
     }
 
-    /// See [`Hand::lend`].
-    fn lend(&mut self, address: usize, at: *const u8, len: usize) -> Option<NonNull<Header>> {
+    fn find_mut(&mut self, address: usize) -> Option<&mut Item> {
         let slot = [&mut self.last, &mut self.message].into_iter().flatten().find(|it| it.address == address);
-        let item = match slot {
+        Some(match slot {
             Some(it) => &mut it.block,
             None => &mut self.others.get_mut(&address)?.0,
-        };
+        })
+    }
+
+    /// See [`Hand::lend`].
+    fn lend(&mut self, address: usize, at: *const u8, len: usize) -> Option<NonNull<Header>> {
+        let item = self.find_mut(address)?;
         let ends = |first: *const u8, size: usize, memory: usize| {
             first.addr() + size == at.addr() + len && len >= memory / 2
         };

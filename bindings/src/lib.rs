@@ -28,6 +28,7 @@ mod object;
 mod profile;
 mod raw;
 mod seri;
+mod socket;
 mod state;
 
 pub use config::ConfigError;
@@ -46,6 +47,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"skynet.memory", memory::open),
     (c"skynet.multicast.core", multicast::open),
     (c"skynet.netpack", netpack::open),
+    (c"skynet.socketdriver", socket::open),
 ];
 
 /// Why a node did not run. `Display` is one line.

@@ -11,6 +11,10 @@ local modules = {
     ["md5.core"] = require "md5.core",
     ["skynet.netpack"] = require "skynet.netpack",
     ["skynet.codecache"] = require "skynet.codecache",
+    ["skynet.socketdriver"] = setmetatable({
+        -- Descriptors of this process are not the walk's to play with.
+        bind = function(fd) return require("skynet.socketdriver").bind(math.type(fd) == "integer" and -2 or fd) end,
+    }, { __index = require "skynet.socketdriver" }),
     ["skynet.crypt"] = require "skynet.crypt",
     ["skein.crypt"] = require "skein.crypt",
     ["skynet.multicast.core"] = require "skynet.multicast.core",

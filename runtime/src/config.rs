@@ -14,6 +14,22 @@ use crate::StartError;
 /// The largest `thread`.
 pub const MAX_THREADS: i64 = 1024;
 
+/// How much may wait to be written on one socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WriteLimit {
+    pub(crate) bytes: usize,
+    pub(crate) policy: AtLimit,
+}
+
+/// What happens to a write that would be too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtLimit {
+    /// The socket is closed: its peer does not read.
+    Close,
+    /// The write is refused; the service is told.
+    Refuse,
+}
+
 /// What a node is told at start: every key of the configuration file, as text.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -123,9 +139,31 @@ impl Settings {
 
     /// `arena_limit`: how many bytes of blocks may live. Digits, with an optional `K`, `M` or `G`.
     pub fn arena_limit(&self) -> Result<Option<u64>, StartError> {
-        let Some(text) = self.text("arena_limit") else { return Ok(None) };
+        self.bytes("arena_limit")
+    }
+
+    /// `socket_write_limit` and `socket_write_policy`: how many bytes may wait on one socket, and what happens then.
+    pub(crate) fn socket_limit(&self) -> Result<Option<WriteLimit>, StartError> {
+        let policy = match self.text("socket_write_policy").as_deref() {
+            None | Some("close") => AtLimit::Close,
+            Some("refuse") => AtLimit::Refuse,
+            Some(other) => {
+                return Err(StartError::Setting {
+                    key: "socket_write_policy",
+                    expected: "close or refuse",
+                    found: other.to_owned(),
+                });
+            }
+        };
+        let bytes = self.bytes("socket_write_limit")?;
+        Ok(bytes.map(|bytes| WriteLimit { bytes: usize::try_from(bytes).unwrap_or(usize::MAX), policy }))
+    }
+
+    /// A number of bytes: digits, with an optional `K`, `M` or `G`.
+    fn bytes(&self, key: &'static str) -> Result<Option<u64>, StartError> {
+        let Some(text) = self.text(key) else { return Ok(None) };
         let wrong = || StartError::Setting {
-            key: "arena_limit",
+            key,
             expected: "a number of bytes above 0, with K, M or G behind it if you like",
             found: text.clone(),
         };

@@ -124,6 +124,9 @@ pub enum StartError {
     /// Signals could not be taken over.
     #[error("can't install the signal handlers")]
     Signal(#[source] io::Error),
+    /// The process has no descriptors left.
+    #[error("can't wait for sockets: {0}")]
+    Sockets(#[source] io::Error),
     /// Another process of this configuration is alive.
     #[error("Skynet is already running, pid = {0}.")]
     AlreadyRunning(i32),

@@ -55,6 +55,7 @@ not_loom! {
     pub mod env;
     pub mod service;
     pub mod sim;
+    pub mod socket;
     pub mod timer;
 
     mod command;

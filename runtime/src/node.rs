@@ -44,6 +44,7 @@ use crate::{
     },
     service::{ModuleLoader, Modules, ServiceContext},
     signal::Signals,
+    socket::{self, Sockets, System},
     timer::{
         self, Timer,
         clock::{Clock, SystemClock},
@@ -67,6 +68,7 @@ pub struct Node {
     pub(crate) modules: Modules,
     pub(crate) scheduler: Scheduler,
     pub(crate) timer: Timer,
+    pub(crate) sockets: Sockets,
     pub(crate) watches: Box<[Watch]>,
     pub(crate) monitor_rest: MonitorRest,
     pub(crate) counters: NodeCounters,
@@ -97,7 +99,8 @@ impl Node {
         let pid_file = settings.daemon().map(PidFile::daemonize).transpose()?;
         let limit = settings.arena_limit()?;
         let arena = Arena::private(&Options { limit })?;
-        let node = Self::assemble(settings, arena, Arc::new(SystemClock::start()))?;
+        let system = Sockets::of_kernel().map_err(StartError::Sockets)?;
+        let node = Self::assemble(settings, arena, Arc::new(SystemClock::start()), system)?;
         *node.pid_file.lock().unwrap_or_else(|it| it.into_inner()) = pid_file;
         Ok(node)
     }
@@ -107,7 +110,9 @@ impl Node {
         settings: Settings,
         arena: Arena,
         clock: Arc<dyn Clock>,
+        system: Box<dyn System>,
     ) -> Result<Arc<Self>, StartError> {
+        let limit = settings.socket_limit()?;
         let threads = settings.threads()?;
         let node = Arc::new(Self {
             env: Env::new(&settings),
@@ -117,6 +122,7 @@ impl Node {
             modules: Modules::new(settings.cpath())?,
             scheduler: Scheduler::new(threads),
             timer: Timer::new(clock.nanos() / 1_000_000),
+            sockets: Sockets::new(system, limit),
             watches: (0..threads).map(|_| Watch::default()).collect(),
             monitor_rest: MonitorRest::default(),
             counters: NodeCounters::default(),
@@ -231,6 +237,7 @@ impl Node {
         }
         spawn("skein-monitor".to_owned(), Box::new(monitor::run))?;
         spawn("skein-timer".to_owned(), Box::new(timer::run))?;
+        spawn("skein-socket".to_owned(), Box::new(socket::run))?;
         for index in 0..self.scheduler.workers() {
             spawn(format!("skein-w{index}"), Box::new(move |node| threads::run(node, index)))?;
         }
@@ -254,6 +261,7 @@ impl Node {
     fn stop(&self) {
         self.scheduler.close();
         self.timer.close();
+        self.sockets.close();
         self.monitor_rest.close();
         if let Some(signals) = self.signals.get() {
             signals.close();

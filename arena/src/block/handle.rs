@@ -367,6 +367,13 @@ impl Block {
         }
     }
 
+    /// Whether the body is foreign memory that `free` takes back: who made the block with a function of its own can tell.
+    pub fn frees_with(&self, free: unsafe fn(NonNull<u8>, usize)) -> bool {
+        // SAFETY: a foreign block keeps its `ForeignBody` behind the header (H1).
+        self.kind() == Kind::Foreign
+            && ptr::fn_addr_eq(unsafe { behind(self.0).cast::<ForeignBody>().as_ref() }.free, free)
+    }
+
     /// What this block forwards, in full length; none unless it is of [`Kind::Forward`].
     #[inline]
     pub fn forwarded(&self) -> Option<&Payload> {

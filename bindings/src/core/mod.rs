@@ -86,7 +86,7 @@ pub(crate) unsafe fn context(state: *mut lua_State) -> *const ServiceState {
 /// # Safety
 /// `state` runs a function with the address of its service as upvalue 1.
 #[inline(always)]
-unsafe fn service<'a>(state: *mut lua_State) -> &'a ServiceState {
+pub(crate) unsafe fn service<'a>(state: *mut lua_State) -> &'a ServiceState {
     // SAFETY: by the caller's promise; the service outlives the Lua state.
     unsafe { &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast::<ServiceState>() }
 }

@@ -9,6 +9,7 @@ local NATIVE <const> = {
     ["skynet.codecache"] = "codecache",
     ["skynet.profile"] = "profile",
     ["skynet.memory"] = "memory",
+    ["skynet.socketdriver"] = "socketdriver",
     ["client.crypt"] = "crypt",
     ["md5.core"] = "md5",
     ["skein.crypt"] = "skein_crypt",

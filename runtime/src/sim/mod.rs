@@ -111,7 +111,8 @@ impl Simulation {
     pub fn new(mut settings: Settings, arena: Arena) -> Result<Self, StartError> {
         settings.fill_defaults();
         let clock = Arc::new(SimClock::default());
-        let node = Node::assemble(settings, arena, Arc::clone(&clock) as Arc<dyn Clock>)?;
+        let system = crate::socket::Sockets::of_kernel().map_err(StartError::Sockets)?;
+        let node = Node::assemble(settings, arena, Arc::clone(&clock) as Arc<dyn Clock>, system)?;
         let players = (0..node.scheduler.workers()).map(|index| Player {
             worker: node.scheduler.employ(index),
             meter: Cell::new(Some(CpuMeter::simulated(Arc::clone(&clock) as Arc<dyn Clock>))),

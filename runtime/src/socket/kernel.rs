@@ -1,0 +1,272 @@
+//! The kernel as [`System`]: epoll, level-triggered, and sockets that never block.
+//!
+//! Level-triggered, because sockets are paused and resumed, and because one short read then is enough: nobody has to read until
+//! nothing is left.
+
+use std::{
+    ffi::OsStr,
+    io::{self, IoSlice, IoSliceMut},
+    net::SocketAddr,
+    os::{
+        fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::{
+    buffer::spare_capacity,
+    event::{EventfdFlags, Timespec, epoll, eventfd},
+    fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat},
+    io::{Errno, read, readv, write, writev},
+    net::{
+        AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix,
+        SocketFlags, SocketType, acceptfrom_with, bind, connect, getpeername, getsockname, listen, recvfrom,
+        send, sendmsg, sendto, shutdown, socket_with, sockopt,
+    },
+};
+use skein_arena::sync::Mutex;
+
+use super::{
+    Address,
+    system::{Carrier, Dialled, Fd, Interest, Ready, System},
+};
+
+/// Events that one wait takes.
+const EVENTS: usize = 256;
+/// Watches the descriptor that wakes.
+const WAKE: u64 = u64::MAX;
+
+/// The kernel.
+pub(crate) struct Kernel {
+    epoll: OwnedFd,
+    wake: OwnedFd,
+    /// Given up for a moment when descriptors run out, so that a connection can be refused.
+    reserve: Mutex<Option<OwnedFd>>,
+}
+
+impl Kernel {
+    /// # Errors
+    /// The process has no descriptors left.
+    pub(crate) fn new() -> io::Result<Self> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        Ok(Self { epoll, wake, reserve: Mutex::new(spare()) })
+    }
+}
+
+fn spare() -> Option<OwnedFd> {
+    eventfd(0, EventfdFlags::CLOEXEC).ok()
+}
+
+fn flags(Interest { read, write }: Interest) -> epoll::EventFlags {
+    let mut flags = epoll::EventFlags::empty();
+    flags.set(epoll::EventFlags::IN, read);
+    flags.set(epoll::EventFlags::OUT, write);
+    flags
+}
+
+/// A descriptor for one call.
+fn at(fd: &Fd) -> BorrowedFd<'_> {
+    // SAFETY: the layer passes descriptors that it has not closed yet; -1, which is none, it never passes.
+    unsafe { BorrowedFd::borrow_raw(*fd) }
+}
+
+fn new_socket(family: AddressFamily, ty: SocketType) -> io::Result<OwnedFd> {
+    Ok(socket_with(family, ty, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?)
+}
+
+fn family(v6: bool) -> AddressFamily {
+    if v6 { AddressFamily::INET6 } else { AddressFamily::INET }
+}
+
+fn address(any: SocketAddrAny) -> Option<Address> {
+    if let Ok(ip) = SocketAddr::try_from(any.clone()) {
+        return Some(Address::Ip(ip));
+    }
+    let unix = SocketAddrUnix::try_from(any).ok()?;
+    let path = unix.path_bytes().map(|it| PathBuf::from(OsStr::from_bytes(it)));
+    Some(Address::Unix(path.unwrap_or_default()))
+}
+
+fn unix(path: &Path) -> io::Result<SocketAddrUnix> {
+    Ok(SocketAddrUnix::new(path)?)
+}
+
+impl System for Kernel {
+    fn wait(&self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = timeout.map(|it| Timespec::try_from(it).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 }));
+        let mut events = Vec::with_capacity(EVENTS);
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in events {
+            let data = event.data;
+            let token = data.u64();
+            let flags = event.flags;
+            let has = |flag| flags.intersects(flag);
+            if token == WAKE {
+                let _ = read(&self.wake, &mut [0; 8]);
+                continue;
+            }
+            ready.push(Ready {
+                token,
+                readable: has(epoll::EventFlags::IN),
+                writable: has(epoll::EventFlags::OUT),
+                failed: has(epoll::EventFlags::ERR),
+                hung_up: has(epoll::EventFlags::HUP),
+            });
+        }
+        Ok(())
+    }
+
+    fn wake(&self) {
+        // Fails when the number is at its limit, and then it wakes as well.
+        let _ = write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    fn watch(&self, fd: Fd, token: u64, interest: Interest) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, at(&fd), epoll::EventData::new_u64(token), flags(interest))?)
+    }
+
+    fn rewatch(&self, fd: Fd, token: u64, interest: Interest) -> io::Result<()> {
+        Ok(epoll::modify(&self.epoll, at(&fd), epoll::EventData::new_u64(token), flags(interest))?)
+    }
+
+    fn unwatch(&self, fd: Fd) {
+        let _ = epoll::delete(&self.epoll, at(&fd));
+    }
+
+    fn listen(&self, address: &Address, backlog: i32) -> io::Result<Fd> {
+        let fd = match address {
+            Address::Ip(ip) => {
+                let fd = new_socket(family(ip.is_ipv6()), SocketType::STREAM)?;
+                sockopt::set_socket_reuseaddr(&fd, true)?;
+                bind(&fd, ip)?;
+                fd
+            }
+            Address::Unix(path) => {
+                let fd = new_socket(AddressFamily::UNIX, SocketType::STREAM)?;
+                bind(&fd, &unix(path)?)?;
+                fd
+            }
+        };
+        listen(&fd, backlog)?;
+        Ok(fd.into_raw_fd())
+    }
+
+    fn accept(&self, listener: Fd) -> io::Result<(Fd, Address)> {
+        let (fd, from) = acceptfrom_with(at(&listener), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+        let from = from.and_then(address).unwrap_or(Address::Unix(PathBuf::new()));
+        if matches!(from, Address::Ip(_)) {
+            let _ = sockopt::set_socket_keepalive(&fd, true);
+        }
+        Ok((fd.into_raw_fd(), from))
+    }
+
+    fn refuse(&self, listener: Fd) {
+        let mut reserve = self.reserve.lock().unwrap_or_else(|it| it.into_inner());
+        *reserve = None;
+        drop(acceptfrom_with(at(&listener), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK));
+        *reserve = spare();
+    }
+
+    fn dial(&self, to: &Address) -> io::Result<Dialled> {
+        let (fd, begun) = match to {
+            Address::Ip(ip) => {
+                let fd = new_socket(family(ip.is_ipv6()), SocketType::STREAM)?;
+                let _ = sockopt::set_socket_keepalive(&fd, true);
+                let begun = connect(&fd, ip);
+                (fd, begun)
+            }
+            Address::Unix(path) => {
+                let fd = new_socket(AddressFamily::UNIX, SocketType::STREAM)?;
+                let begun = connect(&fd, &unix(path)?);
+                (fd, begun)
+            }
+        };
+        match begun {
+            Ok(()) => Ok(Dialled { fd: fd.into_raw_fd(), connected: true }),
+            Err(Errno::INPROGRESS) => Ok(Dialled { fd: fd.into_raw_fd(), connected: false }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn adopt(&self, fd: Fd) -> io::Result<Carrier> {
+        if fd < 0 {
+            return Err(Errno::BADF.into());
+        }
+        let flags = fcntl_getfl(at(&fd))?;
+        fcntl_setfl(at(&fd), flags | OFlags::NONBLOCK)?;
+        let kind = FileType::from_raw_mode(fstat(at(&fd))?.st_mode);
+        Ok(if kind == FileType::Socket { Carrier::Socket } else { Carrier::File })
+    }
+
+    fn datagram(&self, v6: bool, at: Option<SocketAddr>) -> io::Result<Fd> {
+        let fd = new_socket(family(v6), SocketType::DGRAM)?;
+        if let Some(at) = at {
+            sockopt::set_socket_reuseaddr(&fd, true)?;
+            bind(&fd, &at)?;
+        }
+        Ok(fd.into_raw_fd())
+    }
+
+    fn read(&self, fd: Fd, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        Ok(readv(at(&fd), into)?)
+    }
+
+    fn write(&self, fd: Fd, carrier: Carrier, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(match (carrier, bytes) {
+            (Carrier::Socket, [one]) => send(at(&fd), one, SendFlags::NOSIGNAL)?,
+            (Carrier::Socket, all) => {
+                sendmsg(at(&fd), all, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?
+            }
+            (Carrier::File, all) => writev(at(&fd), all)?,
+        })
+    }
+
+    fn receive(&self, fd: Fd, into: &mut [u8]) -> io::Result<(usize, Option<SocketAddr>)> {
+        let (taken, _, from) = recvfrom(at(&fd), into, RecvFlags::empty())?;
+        Ok((taken, from.and_then(|it| SocketAddr::try_from(it).ok())))
+    }
+
+    fn send_to(&self, fd: Fd, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        sendto(at(&fd), bytes, SendFlags::NOSIGNAL, &to)?;
+        Ok(())
+    }
+
+    fn take_error(&self, fd: Fd) -> Option<io::Error> {
+        match sockopt::socket_error(at(&fd)) {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) | Err(error) => Some(error.into()),
+        }
+    }
+
+    fn local(&self, fd: Fd) -> Option<Address> {
+        getsockname(at(&fd)).ok().and_then(address)
+    }
+
+    fn peer(&self, fd: Fd) -> Option<Address> {
+        getpeername(at(&fd)).ok().flatten().and_then(address)
+    }
+
+    fn shut_read(&self, fd: Fd) {
+        let _ = shutdown(at(&fd), Shutdown::Read);
+    }
+
+    fn shut_write(&self, fd: Fd) {
+        let _ = shutdown(at(&fd), Shutdown::Write);
+    }
+
+    fn set_nodelay(&self, fd: Fd) {
+        let _ = sockopt::set_tcp_nodelay(at(&fd), true);
+    }
+
+    fn close(&self, fd: Fd) {
+        // SAFETY: the layer closes each descriptor it got from here once, and does not use it afterwards.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+}

@@ -1,0 +1,243 @@
+//! Sockets, as services see them: an id, operations that return at once, and messages that say what happened.
+//!
+//! A socket has an owner, a service, which gets a [`SocketEvent`] for everything that happens on it. Bytes come as blocks of the
+//! arena, one for each read, and go out as references to blocks.
+//!
+//! # Who does what
+//! Every socket has a lock ([`table`]). Whoever has something to do takes it: a worker that starts, writes to or closes a socket
+//! does so at once, on its own thread. One thread more waits for readiness and serves it ([`poll`]); it is the one that reads, and
+//! that writes what could not be written at once. The system is a trait ([`System`]): the kernel, or a network made up by a test.
+//!
+//! # Order
+//! * **O1** Events of a socket are sent while its lock is held, so they come in the order in which things happened.
+//! * **O2** CLOSE is told once. An ERROR may follow it.
+//! * **O3** Writes of one priority go out in the order in which they were accepted; none is cut by another.
+//! * **O4** A descriptor is closed while its socket is locked and out of the table: an event of the poller for a descriptor that
+//!   is no more finds an id that is no more, or another descriptor in it, and is dropped.
+//!
+//! # From skynet
+//! socket_server.c → [`Sockets`]; the commands written to its pipe → calls under the socket's lock; skynet_socket.c →
+//! [`event`]. Differs: what a worker asks for is done by the time it returns; a host name is looked up elsewhere, and its
+//! addresses are tried side by side.
+
+pub mod address;
+pub mod event;
+pub mod system;
+
+mod control;
+mod info;
+mod kernel;
+mod open;
+mod poll;
+mod read;
+mod record;
+mod resolve;
+mod table;
+mod write;
+
+use std::{collections::BTreeSet, io, sync::Arc};
+
+use skein_arena::{
+    Block,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+pub use address::Address;
+pub use event::{EventKind, SocketEvent};
+pub use info::{SocketInfo, SocketType};
+pub use open::OpenError;
+pub use system::System;
+pub use write::Data;
+
+pub(crate) use poll::run;
+
+use crate::{Handle, Message, MessageType, Node, config::WriteLimit};
+use record::{Socket, State};
+use resolve::Resolver;
+use system::Interest;
+use table::{Locked, Table};
+
+/// All sockets of a node.
+pub(crate) struct Sockets {
+    table: Table,
+    system: Box<dyn System>,
+    resolver: Resolver,
+    counters: Counters,
+    /// Connections being made that have another address to try at some tick.
+    dials: Mutex<BTreeSet<(u64, i32)>>,
+    limit: Option<WriteLimit>,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Counters {
+    read: AtomicU64,
+    copied: AtomicU64,
+    written: AtomicU64,
+}
+
+/// A snapshot of what all sockets of a node have moved, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketCounters {
+    /// Read from the system.
+    pub read: u64,
+    /// Copied by the socket layer, on the way in or out.
+    pub copied: u64,
+    /// Written to the system.
+    pub written: u64,
+}
+
+/// The socket layer of a node, for whoever has the node: see [`Node::network`].
+#[derive(Clone, Copy)]
+pub struct Network<'n> {
+    node: &'n Arc<Node>,
+}
+
+impl Sockets {
+    pub(crate) fn new(system: Box<dyn System>, limit: Option<WriteLimit>) -> Self {
+        Self {
+            table: Table::new(),
+            system,
+            resolver: Resolver::default(),
+            counters: Counters::default(),
+            dials: Mutex::default(),
+            limit,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The kernel's sockets.
+    ///
+    /// # Errors
+    /// The process has no descriptors left.
+    pub(crate) fn of_kernel() -> io::Result<Box<dyn System>> {
+        Ok(Box::new(kernel::Kernel::new()?))
+    }
+
+    /// Sends the thread home.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Relaxed);
+        self.system.wake();
+    }
+}
+
+impl Node {
+    /// The sockets of this node.
+    pub fn network(self: &Arc<Self>) -> Network<'_> {
+        Network { node: self }
+    }
+}
+
+impl<'n> Network<'n> {
+    /// What has been moved.
+    pub fn counters(self) -> SocketCounters {
+        let counters = &self.sockets().counters;
+        SocketCounters {
+            read: counters.read.load(Relaxed),
+            copied: counters.copied.load(Relaxed),
+            written: counters.written.load(Relaxed),
+        }
+    }
+
+    fn sockets(self) -> &'n Sockets {
+        &self.node.sockets
+    }
+
+    fn system(self) -> &'n dyn System {
+        &*self.sockets().system
+    }
+
+    fn lock(self, id: i32) -> Option<Locked<'n>> {
+        self.sockets().table.lock(id)
+    }
+
+    /// Sends an event to a service. Without room for a message nobody can be told, and a block is dropped.
+    fn send_event(self, to: Handle, kind: EventKind, id: i32, ud: i32, data: Option<Block>, text: &[u8]) {
+        if let Ok(block) = event::message(self.node.arena(), kind, id, ud, data, text) {
+            // A service that is gone misses nothing; the socket stays.
+            let _ = self.node.post(to, Message::new(block, Handle::NONE, 0, MessageType::SOCKET));
+        }
+    }
+
+    /// Tells the owner.
+    fn tell(self, socket: &Socket, kind: EventKind, text: impl AsRef<[u8]>) {
+        self.send_event(socket.owner, kind, socket.id, 0, None, text.as_ref());
+    }
+
+    /// Tells the owner that the socket has closed, once (O2).
+    fn tell_close(self, socket: &mut Socket) {
+        if !core::mem::replace(&mut socket.close_told, true) {
+            self.tell(socket, EventKind::Close, "");
+        }
+    }
+
+    /// Tells the owner what failed.
+    fn tell_error(self, socket: &Socket, error: &io::Error) {
+        self.tell(socket, EventKind::Error, text_of(error));
+    }
+
+    /// Has the poller watch for what the socket waits for.
+    fn watch(self, socket: &mut Socket, reading: bool, writing: bool) -> io::Result<()> {
+        let interest = Interest { read: reading, write: writing };
+        if !socket.watched {
+            self.system().watch(socket.fd, socket.token(socket.fd), interest)?;
+            socket.watched = true;
+        } else if (socket.reading, socket.writing) != (reading, writing) {
+            self.system().rewatch(socket.fd, socket.token(socket.fd), interest)?;
+        }
+        (socket.reading, socket.writing) = (reading, writing);
+        Ok(())
+    }
+
+    /// Ends reading; a poller that refuses has nothing to tell either.
+    fn stop_reading(self, socket: &mut Socket) {
+        if socket.watched {
+            let writing = socket.writing;
+            let _ = self.watch(socket, false, writing);
+        }
+        socket.reading = false;
+    }
+
+    /// Ends a socket at once: what waits is dropped.
+    fn destroy(self, mut locked: Locked<'n>) {
+        let socket = &mut *locked;
+        if socket.fd >= 0 {
+            if socket.state == State::Bound {
+                self.system().unwatch(socket.fd);
+            } else {
+                self.system().close(socket.fd);
+            }
+        }
+        if let Some(dial) = socket.dial.take() {
+            dial.tried.iter().for_each(|fd| self.system().close(*fd));
+            self.forget_dial(dial.next, socket.id);
+        }
+        // The blocks go when the lock is free again.
+        let socket = locked.remove();
+        drop(socket);
+    }
+
+    fn log(self, text: impl AsRef<[u8]>) {
+        self.node.log(Handle::NONE, text.as_ref());
+    }
+}
+
+/// What the system calls an error.
+fn text_of(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => {
+            let mut text = [0_u8; 128];
+            // SAFETY: writes a text that ends in a NUL into so many bytes.
+            let status = unsafe { libc::strerror_r(code, text.as_mut_ptr().cast(), text.len()) };
+            match std::ffi::CStr::from_bytes_until_nul(&text) {
+                Ok(text) if status == 0 => text.to_string_lossy().into_owned(),
+                _ => error.to_string(),
+            }
+        }
+        None => error.to_string(),
+    }
+}
