@@ -11,15 +11,18 @@ local modules = {
     ["md5.core"] = require "md5.core",
     ["skynet.netpack"] = require "skynet.netpack",
     ["skynet.codecache"] = require "skynet.codecache",
-    ["skynet.socketdriver"] = setmetatable({
-        -- Descriptors of this process are not the walk's to play with.
-        bind = function(fd) return require("skynet.socketdriver").bind(math.type(fd) == "integer" and -2 or fd) end,
-    }, { __index = require "skynet.socketdriver" }),
     ["skynet.crypt"] = require "skynet.crypt",
     ["skein.crypt"] = require "skein.crypt",
     ["skynet.multicast.core"] = require "skynet.multicast.core",
     ["skein.multicast"] = require "skein.multicast",
 }
+
+-- A copy: descriptors of this process are not the walk's to play with.
+local driver = require "skynet.socketdriver"
+modules["skynet.socketdriver"] = {}
+for name, f in pairs(driver) do
+    if name ~= "bind" then modules["skynet.socketdriver"][name] = f end
+end
 
 -- Commands whose purpose is the end of something are not called with what could be meant seriously.
 local commands = {
@@ -176,6 +179,17 @@ for _, functions in pairs(modules) do
     end
 end
 assert(debug.setupvalue(("x"):gmatch "x", 1, nil) == nil)
+
+-- A name of a host that nobody has costs seconds where the resolver does not answer, so the walk has one address only.
+for name, place in pairs { resolve = 1, connect = 1, listen = 1, udp = 1, udp_listen = 1, udp_dial = 1, udp_connect = 2 } do
+    local f = driver[name]
+    modules["skynet.socketdriver"][name] = function(...)
+        local arguments = table.pack(...)
+        local host = arguments[place]
+        if math.type(host) or type(host) == "string" and not host:find ":" then arguments[place] = "127.0.0.1" end
+        return f(table.unpack(arguments, 1, arguments.n))
+    end
+end
 
 for module, functions in pairs(modules) do
     for name, f in pairs(functions) do

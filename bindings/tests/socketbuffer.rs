@@ -68,7 +68,8 @@ fn buffers_give_what_skynets_give() {
                 other => panic!("a step {other}"),
             };
             let expected = values(&step["result"]);
-            script += &format!("same({:?}, table.pack({call}), {expected})\n", format!("{} {at}", flow["name"]));
+            script +=
+                &format!("same({:?}, table.pack({call}), {expected})\n", format!("{} {at}", flow["name"]));
         }
         script += "end\n";
     }
@@ -82,13 +83,16 @@ fn headers_addresses_and_messages_are_read_as_skynets_are() {
     for case in list(&golden, "header") {
         let input = bytes(&case["in"]);
         script += &match case["error"].as_str() {
-            Some(_) => format!("assert(select(2, pcall(driver.header, {input})) == 'Invalid read ' .. {input})\n"),
+            Some(_) => {
+                format!("assert(select(2, pcall(driver.header, {input})) == 'Invalid read ' .. {input})\n")
+            }
             None => format!("assert(driver.header({input}) == {})\n", case["out"]),
         };
     }
     for case in list(&golden, "udp_address") {
         let expected = values(&case["out"]);
-        script += &format!("same('udp', table.pack(driver.udp_address({})), {expected})\n", bytes(&case["in"]));
+        script +=
+            &format!("same('udp', table.pack(driver.udp_address({})), {expected})\n", bytes(&case["in"]));
     }
     let kinds = ["data", "connect", "close", "accept", "error", "udp", "warning"];
     for case in list(&golden, "unpack") {

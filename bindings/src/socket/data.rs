@@ -80,7 +80,11 @@ unsafe fn joined<'a>(state: *mut lua_State, index: c_int) -> &'a [u8] {
             ffi::lua_settop(state, -2);
         }
         if size > skein_arena::MAX_PAYLOAD {
-            raise_argument(state, index, Raise::new(format_args!("{size} bytes are too much to be sent at once")));
+            raise_argument(
+                state,
+                index,
+                Raise::new(format_args!("{size} bytes are too much to be sent at once")),
+            );
         }
         let all = ffi::lua_newuserdatauv(state, size, 0).cast::<u8>();
         let mut filled = 0;

@@ -29,7 +29,10 @@ pub(crate) fn open(service: &ServiceState, address: usize, size: i64) -> Result<
     // SAFETY: the hand keeps the message, and nobody writes it while we read.
     let body = unsafe { std::slice::from_raw_parts(at, size) };
     let Some((head, text)) = Head::read(body) else {
-        return Err(Raise::new(format_args!("a socket message has {} bytes or more, not {size}", event::HEAD)));
+        return Err(Raise::new(format_args!(
+            "a socket message has {} bytes or more, not {size}",
+            event::HEAD
+        )));
     };
     let text = (text.as_ptr(), text.len());
     let data: Option<Block> = service.hand.with_block(address, event::claim).flatten();

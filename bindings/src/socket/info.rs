@@ -108,7 +108,10 @@ unsafe fn push(state: *mut lua_State, it: &Plain) {
     // SAFETY: as above.
     unsafe {
         ffi::lua_createtable(state, 0, 11);
-        ffi::lua_pushstring(state, names.get(usize::from(it.ty)).map_or(c"UNKNOWN".as_ptr(), |it| it.as_ptr()));
+        ffi::lua_pushstring(
+            state,
+            names.get(usize::from(it.ty)).map_or(c"UNKNOWN".as_ptr(), |it| it.as_ptr()),
+        );
         ffi::lua_setfield(state, -2, c"type".as_ptr());
     }
     number(c"id", i64::from(it.id));

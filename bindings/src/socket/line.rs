@@ -190,11 +190,7 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         let few = || prop::collection::vec(0_u8..3, 0..6);
-        prop_oneof![
-            few().prop_map(Step::Push),
-            (0_usize..9).prop_map(Step::Take),
-            few().prop_map(Step::Line),
-        ]
+        prop_oneof![few().prop_map(Step::Push), (0_usize..9).prop_map(Step::Take), few().prop_map(Step::Line),]
     }
 
     proptest! {
