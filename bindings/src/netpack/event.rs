@@ -51,7 +51,7 @@ impl Event {
         if len < SIZE {
             return Err(Refused::Size { address, size, len });
         }
-        // SAFETY: the hand keeps the block, which has `len` bytes; nothing in here changes the hand.
+        // SAFETY: the hand keeps the block, which has `len` bytes; the message stays in it.
         let bytes = unsafe { std::slice::from_raw_parts(at, len) };
         let int = |at: usize| i32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         let payload = usize::from_ne_bytes(bytes[16..SIZE].try_into().expect("eight bytes"));
@@ -65,6 +65,8 @@ impl Event {
             7 => Kind::Warning,
             _ => Kind::Unknown,
         };
+        // From now on the payload is in the hand as well.
+        crate::socket::event::claim(service, address);
         let text = if payload == 0 { (bytes[SIZE..].as_ptr(), len - SIZE) } else { (at, 0) };
         Ok(Event { kind, id: int(4), number: int(8), payload, text })
     }

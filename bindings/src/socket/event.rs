@@ -35,12 +35,15 @@ pub(crate) fn open(service: &ServiceState, address: usize, size: i64) -> Result<
         )));
     };
     let text = (text.as_ptr(), text.len());
-    let data: Option<Block> = service.hand.with_block(address, event::claim).flatten();
-    let given = data.as_ref().map(|it| it.len());
-    if let Some(data) = data {
-        service.hand.give(data);
-    }
-    Ok(Event { head, text, given })
+    Ok(Event { head, text, given: claim(service, address) })
+}
+
+/// Takes the block that the message at `address` brought into the hand, once, and says how long it is.
+pub(crate) fn claim(service: &ServiceState, address: usize) -> Option<usize> {
+    let data: Block = service.hand.with_block(address, event::claim).flatten()?;
+    let len = data.len();
+    service.hand.give(data);
+    Some(len)
 }
 
 /// `driver.unpack(ptr, size): integer, integer, integer, string | lightuserdata, string?`: type, id, number, text or block, sender.
