@@ -78,6 +78,8 @@ roles! {
     "busy" => busy,
     "called" => called,
     "greeter" => greeter,
+    "quitter" => quitter,
+    "late" => late,
     "origin" => origin,
     "relay" => relay,
     "linked" => linked,
@@ -343,6 +345,37 @@ fn called(path: &Path) {
         assert!(inbox.wait(Duration::from_millis(1)).unwrap().is_none(), "a message came twice");
     }
     assert!(held.iter().all(is_whole));
+}
+
+/// Sends three blocks, has nothing to do with the exchange any more, and uses its memory.
+fn quitter(path: &Path) {
+    let (exchange, inbox) = open(path);
+    let arena = exchange.domain().arena();
+    let mut link = exchange.link(slot(1)).unwrap();
+    (0..3).for_each(|seed| link.send(filled(&exchange, seed, 100), 1).unwrap());
+    drop((link, inbox, exchange));
+    let others: Vec<Block> = (0..1000).map(|_| arena.copy_from(&[0xee; 100]).unwrap()).collect();
+    common::say("quit");
+    common::wait();
+    drop(others);
+}
+
+/// Reads what somebody sent who has dropped its exchange since.
+fn late(path: &Path) {
+    let (_exchange, mut inbox) = open(path);
+    let mut quitter = Child::start("quitter", path);
+    assert_eq!(quitter.line(), "quit");
+    for _ in 0..3 {
+        assert!(is_whole(&message(&mut inbox).1));
+    }
+    quitter.go();
+    quitter.end();
+}
+
+/// Dropping the exchange freed what was lent, and the receiver found other blocks there.
+#[test]
+fn what_was_sent_stays_when_the_exchange_is_dropped() {
+    Child::start("late", &directory().join("domain")).end();
 }
 
 /// Sends three blocks to slot 1.

@@ -85,6 +85,14 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Errors
     /// A holder panicked.
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        self.inner.get_mut()
+    }
+
+    /// As in std.
+    ///
+    /// # Errors
+    /// A holder panicked.
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         wrap(self.inner.lock(), |inner| MutexGuard::new(inner, &self.history))
     }

@@ -6,7 +6,9 @@
 //!
 //! # Invariants
 //! * **B1** A ticket is free, on the list of those that came back, or has a block: one owner of it is the book.
-//! * **B2** Only the sending side takes tickets and lends; only the receiving side of the same process takes blocks out.
+//! * **B2** A book that is dropped keeps its blocks from being freed all the same: their receivers may live, and be reading.
+//!   Only [`Book::take_all`] frees them, once the receiver is dead.
+//! * **B3** Only the sending side takes tickets and lends; only the receiving side of the same process takes blocks out.
 
 use std::ptr::NonNull;
 
@@ -76,7 +78,7 @@ impl Book {
     /// Another owner of what is lent under a ticket; none if nothing is. Only on the receiving side.
     pub fn look(&self, ticket: u16) -> Option<Payload> {
         let header = NonNull::new(self.lent.get(usize::from(ticket))?.load(Acquire))?;
-        // SAFETY: the book is an owner (B1), and only we could end that (B2); the copy is forgotten by its clone.
+        // SAFETY: the book is an owner (B1), and only we could end that (B3); the copy is forgotten by its clone.
         let payload = std::mem::ManuallyDrop::new(unsafe { Payload::from_raw(header) });
         Some(Payload::clone(&payload))
     }
@@ -111,12 +113,6 @@ impl Book {
     /// How many blocks are lent: a snapshot.
     pub fn lent(&self) -> usize {
         self.lent.iter().filter(|it| !it.load(Relaxed).is_null()).count()
-    }
-}
-
-impl Drop for Book {
-    fn drop(&mut self) {
-        self.take_all();
     }
 }
 

@@ -36,7 +36,8 @@ const UNTIL_DEATH: Duration = Duration::from_millis(100);
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// What this process has to do with the others of its domain. Clones are the same one.
+/// What this process has to do with the others of its domain. Clones are the same one. When the last is dropped, what is lent
+/// stays lent for as long as the process runs.
 #[derive(Clone)]
 pub struct Exchange(Arc<Shared>);
 
