@@ -8,7 +8,7 @@ local role = ...
 local SAMPLES <const> = 60
 local BUSY <const> = 6e6 -- nanoseconds of computing after each message
 
---- Answers `due` with how late the messages were that came before.
+--- Answers a request with how late the messages were that came since the last one.
 local function quiet()
     local late = {}
     skynet.start(function()
@@ -17,6 +17,7 @@ local function quiet()
                 late[#late + 1] = skynet.hpc() - sent
             else
                 skynet.retpack(late)
+                late = {}
             end
         end)
     end)

@@ -1,16 +1,11 @@
 //! The scheduler's pool: work is never left lying while a worker sleeps, and the hold of a mailbox has one taker.
 //!
-//! Workers are threads here, a bed is a lock and a condition, and a watch is a step in time; a lost wake-up is a deadlock, which
-//! loom reports. The deques are stand-ins behind a lock (`sched/deque.rs`): what is checked is the slot, the roles and the
-//! looks before and after each change of role.
+//! Workers are threads here, a bed is a lock and a condition, and the one who keeps watch looks whenever it is its turn; a lost
+//! wake-up is a deadlock, which loom reports. The deques are stand-ins behind a lock (`sched/deque.rs`): what is checked is the
+//! slot, the roles and the looks before and after each change of role.
 //!
 //! Broken by hand, one at a time, and caught:
-//! * a service in an empty slot without a look at who is on watch;
-//! * no second look before a sleep; a searcher that leaves and does not see to the rest; one that keeps its role;
-//! * the exchange of `Slot::put` or of `Slot::take`: Relaxed.
-//!
-//! Not caught: the fences of `Pool::inject` and `Idle::publish` left out, and the one of `Slot::put`. The locks of the stand-ins
-//! and of the roles order what those fences order. A watcher that stays awake alone is not caught: it costs, and loses nothing.
+//! @@
 #![cfg(loom)]
 
 use core::ptr::NonNull;
@@ -20,66 +15,85 @@ use loom::{
     sync::{Arc, Condvar, Mutex},
     thread,
 };
-use skein_runtime::sched::{Next, Pool, Scheduled, Slot, Wake, Worker};
+use skein_runtime::sched::{Next, Pool, Scheduled, Slot, Wake, Worker, policy};
 
-/// Something to sleep on; a wake-up before the sleep counts.
+/// Something to sleep on; a wake-up before the sleep counts. Who wakes a sleeper tells it what time it is: clocks go by that.
 #[derive(Default)]
 struct Bed {
-    woken: Mutex<bool>,
+    woken: Mutex<Option<u64>>,
     changed: Condvar,
 }
 
 impl Bed {
-    fn wake(&self) {
-        *self.woken.lock().unwrap() = true;
+    fn wake(&self, now: u64) {
+        let mut woken = self.woken.lock().unwrap();
+        *woken = (*woken).max(Some(now));
         self.changed.notify_one();
     }
 
-    fn sleep(&self) {
+    fn sleep(&self) -> u64 {
         let mut woken = self.woken.lock().unwrap();
-        while !*woken {
+        loop {
+            if let Some(now) = woken.take() {
+                return now;
+            }
             woken = self.changed.wait(woken).unwrap();
         }
-        *woken = false;
     }
 }
 
-/// A pool and the beds of its workers.
+/// A pool, the beds of its workers, and that of the one who keeps watch.
 struct Node {
     pool: Arc<Pool>,
     beds: Vec<Bed>,
+    watch: Bed,
 }
 
 impl Node {
     fn new(workers: usize) -> (Arc<Self>, Vec<Worker>) {
         let (pool, workers) = Pool::new(workers);
         let beds = workers.iter().map(|_| Bed::default()).collect();
-        (Arc::new(Self { pool, beds }), workers)
+        (Arc::new(Self { pool, beds, watch: Bed::default() }), workers)
     }
 
-    fn wake(&self, wake: Wake) {
-        if let Wake::Worker(index) = wake {
-            self.beds[index].wake();
+    fn wake(&self, wake: Wake, now: u64) {
+        if let Some(index) = wake.worker {
+            self.beds[index].wake(now);
+        }
+        if wake.watch {
+            self.watch.wake(now);
         }
     }
 
     fn inject(&self) {
-        self.wake(self.pool.inject(service()));
+        self.wake(self.pool.inject(service()), 0);
     }
 
     /// Plays a worker until it gets a service, which is then in its turn. `false`: it was sent home.
     fn next(&self, worker: &Worker, now: &mut u64) -> bool {
         loop {
             let step = worker.step(*now);
-            self.wake(step.wake);
+            self.wake(step.wake, *now);
             match step.next {
                 Next::Run(_) => return true,
                 Next::Home => return false,
-                Next::Park => self.beds[worker.index()].sleep(),
-                Next::Watch(until) => {
-                    *now = until;
-                    thread::yield_now();
+                Next::Park => *now = self.beds[worker.index()].sleep().max(*now),
+            }
+        }
+    }
+
+    /// Keeps watch when told to, until `over`. So much time passes before each look that a turn is long by then.
+    fn keep_watch(&self, over: impl Fn() -> bool) {
+        while !over() {
+            let mut now = self.watch.sleep();
+            while !over() {
+                now += policy::OLD;
+                let look = self.pool.look(now);
+                self.wake(look.wake, now);
+                if look.again.is_none() {
+                    break;
                 }
+                thread::yield_now();
             }
         }
     }
@@ -153,9 +167,14 @@ impl Turns {
             begun = self.changed.wait(begun).unwrap();
         }
     }
+
+    fn begun(&self) -> usize {
+        *self.begun.lock().unwrap()
+    }
 }
 
-/// Two workers with one turn each. The first turn wakes a service, and lasts until the other worker runs that.
+/// Two workers with one turn each. The first turn wakes a service, and lasts until the other worker runs that: it is asleep, or
+/// about to be, and nobody but the one who keeps watch will tell it.
 #[test]
 fn what_a_long_turn_woke_is_run_by_another_worker_before_it_ends() {
     check(|| {
@@ -166,15 +185,19 @@ fn what_a_long_turn_woke_is_run_by_another_worker_before_it_ends() {
             .map(|worker| {
                 let (node, turns) = (Arc::clone(&node), Arc::clone(&turns));
                 thread::spawn(move || {
-                    assert!(node.next(&worker, &mut 0));
+                    let mut now = 0;
+                    assert!(node.next(&worker, &mut now));
                     if turns.begin() == 1 {
-                        node.wake(worker.wake(service()));
+                        node.wake(worker.wake(service()), now);
                         turns.wait_for(2);
                     }
+                    // For the one who keeps watch, that it may end.
+                    node.watch.wake(now);
                 })
             })
             .collect();
         node.inject();
+        node.keep_watch(|| turns.begun() == 2);
         for thread in threads {
             thread.join().unwrap();
         }
@@ -191,7 +214,7 @@ fn a_close_reaches_those_who_sleep_and_those_about_to() {
             move || assert!(!node.next(&worker, &mut 0))
         });
         node.pool.close();
-        node.beds[0].wake();
+        node.beds[0].wake(0);
         thread.join().unwrap();
     });
 }

@@ -169,7 +169,7 @@ fn scheduler(ctx: &ServiceContext, which: &[u8]) -> String {
         b"from_injector" => sum(|it| it.from_injector),
         b"steals" => sum(|it| it.steals),
         b"slots_taken" => sum(|it| it.slots_taken),
-        b"looks" => sum(|it| it.looks),
+        b"looks" => ctx.node().counters().looks.to_string(),
         b"wakes" => sum(|it| it.wakes),
         b"woken" => sum(|it| it.woken),
         b"parks" => sum(|it| it.parks),

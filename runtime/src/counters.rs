@@ -47,6 +47,8 @@ pub struct Counters {
     pub dropped_remote: u64,
     /// Timeouts pending.
     pub timeouts: usize,
+    /// Looks at the workers while some ran and some slept.
+    pub looks: u64,
     /// What each worker did.
     pub workers: Vec<WorkerCounters>,
 }
@@ -56,11 +58,12 @@ impl NodeCounters {
         self.dropped[reason as usize].fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn snapshot(&self, services: usize, timeouts: usize, workers: Vec<WorkerCounters>) -> Counters {
+    pub(crate) fn snapshot(&self, services: usize, timeouts: usize, looks: u64, workers: Vec<WorkerCounters>) -> Counters {
         let of = |reason: Dropped| self.dropped[reason as usize].load(Relaxed);
         Counters {
             services,
             timeouts,
+            looks,
             workers,
             dropped_requests: of(Dropped::Request),
             dropped_answers: of(Dropped::Answer),

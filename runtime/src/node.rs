@@ -236,6 +236,7 @@ impl Node {
             spawn("skein-signal".to_owned(), Box::new(move |node| signals.run(node)))?;
         }
         spawn("skein-monitor".to_owned(), Box::new(monitor::run))?;
+        self.timer.prepare().map_err(StartError::Thread)?;
         spawn("skein-timer".to_owned(), Box::new(timer::run))?;
         spawn("skein-socket".to_owned(), Box::new(socket::run))?;
         for index in 0..self.scheduler.workers() {
@@ -298,7 +299,7 @@ impl Node {
         // SAFETY: the message is ours, and the pin keeps the mailbox (T1).
         match unsafe { ctx.mailbox.push(message.into_block().into_raw()) } {
             // SAFETY: the hold is ours to pass on, and the table's count lasts until the last turn (C2).
-            Pushed::Schedule => self.scheduler.schedule(unsafe { Scheduled::new(ctx.as_ptr()) }),
+            Pushed::Schedule => self.schedule(unsafe { Scheduled::new(ctx.as_ptr()) }),
             Pushed::Queued => {}
             Pushed::Retired => {
                 // SAFETY: by this outcome the hold is ours.
@@ -379,6 +380,7 @@ impl Node {
 
     /// Everything that is counted.
     pub fn counters(&self) -> Counters {
-        self.counters.snapshot(self.live.load(Relaxed), self.timer.pending(), self.worker_counters())
+        let (live, looks) = (self.live.load(Relaxed), self.scheduler.looks());
+        self.counters.snapshot(live, self.timer.pending(), looks, self.worker_counters())
     }
 }

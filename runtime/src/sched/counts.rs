@@ -12,7 +12,7 @@ impl Count {
         self.0.store(self.0.load(Relaxed).wrapping_add(by), Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
@@ -25,7 +25,6 @@ pub(super) struct Counts {
     pub(super) from_injector: Count,
     pub(super) steals: Count,
     pub(super) slots_taken: Count,
-    pub(super) looks: Count,
     pub(super) wakes: Count,
     pub(super) woken: Count,
     pub(super) parks: Count,
@@ -44,15 +43,13 @@ pub struct WorkerCounters {
     pub from_injector: u64,
     /// Times that services were taken from another worker's queue.
     pub steals: u64,
-    /// Services taken from the next-slot of a worker that was busy too long.
+    /// Services taken from the next-slot of a worker whose turn was long.
     pub slots_taken: u64,
-    /// Looks of this worker on watch.
-    pub looks: u64,
     /// Times that this worker woke another.
     pub wakes: u64,
     /// Times that somebody woke this worker.
     pub woken: u64,
-    /// Times that it went to sleep until woken.
+    /// Times that it went to sleep.
     pub parks: u64,
     /// Operations on a queue that had to be tried again, because another thread was at it.
     pub contended: u64,
@@ -66,7 +63,6 @@ impl Counts {
             from_injector: self.from_injector.get(),
             steals: self.steals.get(),
             slots_taken: self.slots_taken.get(),
-            looks: self.looks.get(),
             wakes: self.wakes.get(),
             woken: self.woken.get(),
             parks: self.parks.get(),

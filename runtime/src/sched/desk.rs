@@ -1,6 +1,6 @@
 //! What a worker shows to the others: the service it will run next, the queue behind that, and how it gets on.
 //!
-//! The owner writes plain numbers, once or twice a turn; a watcher reads them every 200 µs. That is how it tells old from
+//! The owner writes plain numbers, once or twice a turn; who keeps watch reads them every 200 µs. That is how it tells old from
 //! young without a clock reading for each service that is woken: what waits is as old as the turn that runs, or younger.
 
 use skein_arena::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -22,7 +22,7 @@ pub(super) struct Desk {
     began: AtomicU64,
     /// What a turn takes here, about, in ns.
     mean: AtomicU64,
-    /// The last look of a watcher found the queue not empty.
+    /// The last look found the queue not empty.
     lasting: AtomicBool,
     pub(super) counts: Counts,
 }
@@ -87,9 +87,14 @@ impl Desk {
         !self.slot.is_empty() && self.is_stuck(now)
     }
 
-    /// A watcher looks, and remembers. Whether anything is due now.
+    /// Whether another worker should take from here.
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        self.queue_is_due(now) || self.slot_is_due(now)
+    }
+
+    /// A look, which remembers. Whether anything is due now.
     pub(super) fn look(&self, now: u64) -> bool {
-        let due = self.queue_is_due(now) || self.slot_is_due(now);
+        let due = self.is_due(now);
         self.lasting.store(!self.stealer.is_empty(), Relaxed);
         due
     }

@@ -8,11 +8,12 @@
 //! * A chain of turns through the slot has one budget, of messages and of time. When it is spent while others wait, the slot's
 //!   service goes behind them: a ping-pong starves nobody. The injector is looked at every so often, too.
 //! * A worker without work *searches*: the injector, then the deques of others, if there is work for two; one searches at a time.
-//! * When it finds nothing while others run it goes on *watch*: it sleeps, looks every 200 µs, and takes what has become old:
-//!   deques that never run empty, deques and slots of workers whose turn takes that long. While all are idle nobody is on
-//!   watch: a node with nothing to do takes no CPU time.
-//! * Who makes work wakes a sleeper only for work in the injector, for a deque with enough work in it to be worth that, or to have
-//!   somebody on watch at all (`idle`).
+//! * When it finds nothing it sleeps. While some sleep and others run, the pool is *watched*: the timer's thread looks at it every
+//!   200 µs, and wakes a sleeper for what has become old: deques that never run empty, deques and slots of workers whose turn
+//!   takes that long. Workers that are all busy look at long turns of others themselves. While all are idle nobody keeps watch: a
+//!   node with nothing to do takes no CPU time.
+//! * Who makes work wakes a sleeper only for work in the injector, or for a deque with enough work in it to be worth that
+//!   (`idle`).
 //!
 //! # The parts
 //! [`Pool`] is what all workers share, a [`Worker`] is what one decides. Neither has a thread, a clock or a sleep of its own:
@@ -25,18 +26,21 @@
 //!
 //! let (pool, workers) = Pool::new(2);
 //! // What is scheduled is a word that the pool does not look behind.
-//! assert_eq!(pool.inject(Scheduled::from_raw(NonNull::dangling())), Wake::Nobody, "all run until they step");
+//! assert_eq!(pool.inject(Scheduled::from_raw(NonNull::dangling())), Wake::NOBODY, "all run until they step");
 //! let step = workers[0].step(0);
 //! let Next::Run(service) = step.next else { panic!() };
 //! // A turn: what the service wakes, then, at its end, `again` if its budget (`spend`, once per message) was spent.
-//! assert_eq!(workers[0].wake(service), Wake::Nobody);
+//! assert_eq!(workers[0].wake(service), Wake::NOBODY);
 //! assert!(matches!(workers[0].step(1_000).next, Next::Run(_)), "from the slot");
-//! assert_eq!(workers[0].step(2_000).next, Next::Watch(202_000), "the other one runs, for all we know");
+//! let step = workers[0].step(2_000);
+//! assert_eq!(step.next, Next::Park);
+//! assert!(step.wake.watch, "the other one runs, for all we know: somebody is to look, in 200 µs");
 //! assert_eq!(workers[1].step(2_000).next, Next::Park);
-//! assert_eq!(workers[0].step(202_000).next, Next::Park, "all are idle");
+//! assert_eq!(pool.look(202_000).again, None, "all are idle");
 //! // Whom a push from outside wakes; that one steps.
-//! assert_eq!(pool.inject(Scheduled::from_raw(NonNull::dangling())), Wake::Worker(0));
-//! assert!(matches!(workers[0].step(300_000).next, Next::Run(_)));
+//! let wake = pool.inject(Scheduled::from_raw(NonNull::dangling()));
+//! assert_eq!(wake, Wake { worker: Some(1), watch: true });
+//! assert!(matches!(workers[1].step(300_000).next, Next::Run(_)));
 //! ```
 //!
 //! # From skynet
@@ -63,14 +67,7 @@ mod worker;
 
 pub use counts::WorkerCounters;
 pub use idle::Wake;
-pub use pool::Pool;
+pub use pool::{Look, Pool};
 pub use scheduled::Scheduled;
 pub use slot::Slot;
 pub use worker::{Next, Step, Worker};
-
-/// loom takes a `SeqCst` operation for acquire and release only, and knows the order of fences; processors know both.
-#[inline(always)]
-fn fence_for_models() {
-    #[cfg(loom)]
-    skein_arena::sync::atomic::fence(skein_arena::sync::atomic::Ordering::SeqCst);
-}

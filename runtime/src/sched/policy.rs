@@ -6,17 +6,17 @@ pub const BUDGET: u32 = 64;
 /// Time of such a chain, while others wait.
 pub const BUDGET_NANOS: u64 = 500_000;
 
-/// How long a worker that is busy may leave the injector alone.
+/// How long a worker that is busy may leave the injector alone, and those that wait behind a long turn of another.
 pub const INJECTOR_EVERY: u64 = 200_000;
 
-/// Between two looks of the watcher.
+/// Between two looks at a pool that is watched.
 pub const LOOK_EVERY: u64 = 200_000;
 
-/// The shortest sleep of a watcher that waits for something to become old.
+/// A look comes no sooner after another, though something becomes old.
 pub const LOOK_SOON: u64 = 20_000;
 
 /// A turn that has been running for so long is not waited for.
-pub const OLD: u64 = 200_000;
+pub const OLD: u64 = 160_000;
 
 /// Waiting work for which a sleeper is woken at once: what waking one costs, in all, and some.
 pub const WORTH: u64 = 30_000;

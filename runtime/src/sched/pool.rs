@@ -11,9 +11,11 @@ use skein_arena::sync::{
 
 use super::{
     Scheduled, Wake, Worker, WorkerCounters,
+    counts::Count,
     deque::{Deque, Injector},
     desk::Desk,
     idle::Idle,
+    policy,
 };
 
 /// The injector, the desks, and the roles of the workers.
@@ -22,6 +24,18 @@ pub struct Pool {
     pub(super) desks: Box<[Desk]>,
     pub(super) idle: Idle,
     closed: AtomicBool,
+    /// By the one who keeps watch.
+    looks: Count,
+}
+
+/// What [`Pool::look`] asks for.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Whom to wake.
+    pub wake: Wake,
+    /// When to look again; `None` when a [`Wake`] says so.
+    pub again: Option<u64>,
 }
 
 impl Pool {
@@ -33,6 +47,7 @@ impl Pool {
             desks: deques.iter().map(Desk::new).collect(),
             idle: Idle::new(workers),
             closed: AtomicBool::new(false),
+            looks: Count::default(),
         });
         let workers = deques.into_iter().enumerate();
         let workers = workers.map(|(index, deque)| Worker::new(Arc::clone(&pool), index, deque)).collect();
@@ -46,6 +61,29 @@ impl Pool {
         // The push is before the look at who is about (I1).
         fence(SeqCst);
         self.idle.help()
+    }
+
+    /// A look at the whole pool, at the time `now` of the workers' clock: finds what waits behind long turns, and in queues that
+    /// never run empty, and wakes a worker for it. By one thread, when [`Wake::watch`] said so and when the last look did.
+    pub fn look(&self, now: u64) -> Look {
+        self.looks.add(1);
+        if !self.idle.goes_on_watching() {
+            return Look { wake: Wake::NOBODY, again: None };
+        }
+        // All of them: a look is also what makes a queue old.
+        let due = self.desks.iter().fold(false, |due, desk| desk.look(now) | due);
+        let wake = if due { self.idle.help() } else { Wake::NOBODY };
+        // When something that waits now will be old, and not much later than that.
+        let latest = now.saturating_add(policy::LOOK_EVERY);
+        let soonest = now.saturating_add(policy::LOOK_SOON);
+        let old =
+            self.desks.iter().filter(|it| it.has_waiting()).map(Desk::stuck_at).filter(|at| *at > now).min();
+        Look { wake, again: Some(old.map_or(latest, |at| at.clamp(soonest, latest))) }
+    }
+
+    /// How often [`Self::look`] was called.
+    pub fn looks(&self) -> u64 {
+        self.looks.get()
     }
 
     /// From now on every step says [`super::Next::Home`]. The caller wakes all workers.

@@ -4,17 +4,16 @@
 //!
 //! # Invariants
 //! * **N1** Only the owner makes a slot full.
-//! * **N2** What is put is seen by who looks at the slot later in the order of `SeqCst` operations: [`Slot::put`] is one, so a
-//!   worker that puts and then sees nobody on watch has been seen by the watcher that left (`idle`).
+//! * **N2** Nobody is told of what is put: the owner comes to it after its turn, or whoever looks at the pool does (`idle`, I2).
 
 use core::ptr::{self, NonNull};
 
 use skein_arena::sync::atomic::{
     AtomicPtr,
-    Ordering::{Acquire, Relaxed, SeqCst},
+    Ordering::{AcqRel, Acquire, Relaxed},
 };
 
-use super::{Scheduled, fence_for_models};
+use super::Scheduled;
 
 /// Room for one.
 pub struct Slot(AtomicPtr<()>);
@@ -34,9 +33,8 @@ impl Slot {
     /// The owner puts one in, and gets what was there.
     #[inline]
     pub fn put(&self, scheduled: Scheduled) -> Option<Scheduled> {
-        // SeqCst: N2. Its Release part pairs with the Acquire of `take`, its Acquire part is for what comes back.
-        let before = self.0.swap(scheduled.into_raw().as_ptr(), SeqCst);
-        fence_for_models();
+        // Release pairs with the Acquire of `take`; Acquire is for what comes back.
+        let before = self.0.swap(scheduled.into_raw().as_ptr(), AcqRel);
         NonNull::new(before).map(Scheduled::from_raw)
     }
 

@@ -1,13 +1,14 @@
 //! The threads that play the workers of a node.
 
-use std::{cell::Cell, marker::PhantomData, num::NonZeroU64, ptr, sync::Arc, time::Duration};
+use std::{cell::Cell, marker::PhantomData, ptr, sync::Arc};
 
 use skein_arena::sync::Mutex;
 
-use super::{Next, Pool, Scheduled, Wake, Worker, WorkerCounters, bed::Bed, cpu::CpuMeter, quiet::Room};
+use super::{
+    Look, Next, Pool, Scheduled, Wake, Worker, WorkerCounters, bed::Bed, cpu::CpuMeter, policy, quiet::Room,
+};
 use crate::{
     Node,
-    monitor::Watch,
     service::{After, Turn},
 };
 
@@ -31,23 +32,9 @@ impl Scheduler {
         Self { pool, beds, workers: Mutex::new(workers) }
     }
 
-    /// Hands a mailbox to a worker: to this thread's, if it is one of ours.
-    #[inline]
-    pub(crate) fn schedule(&self, scheduled: Scheduled) {
-        let worker = WORKER.get();
-        // SAFETY: set by `Playing` for as long as the worker lives in a frame of this thread.
-        let wake = match unsafe { worker.as_ref() } {
-            Some(worker) if ptr::eq(worker.pool(), &*self.pool) => worker.wake(scheduled),
-            _ => self.pool.inject(scheduled),
-        };
-        self.wake(wake);
-    }
-
-    #[inline]
-    fn wake(&self, wake: Wake) {
-        if let Wake::Worker(index) = wake {
-            self.beds[index].wake();
-        }
+    /// A look of the one who keeps watch.
+    pub(crate) fn look(&self, now: u64) -> Look {
+        self.pool.look(now)
     }
 
     /// Sends all workers home, after their turn.
@@ -68,11 +55,41 @@ impl Scheduler {
         self.pool.counters()
     }
 
+    /// How often somebody who keeps watch looked at them.
+    pub(crate) fn looks(&self) -> u64 {
+        self.pool.looks()
+    }
+
     /// The worker of that number, once.
     pub(crate) fn employ(&self, index: usize) -> Worker {
         let mut workers = self.workers.lock().unwrap_or_else(|it| it.into_inner());
         let at = workers.iter().position(|it| it.index() == index);
         workers.swap_remove(at.expect("each worker is played by one thread"))
+    }
+}
+
+impl Node {
+    /// Hands a mailbox to a worker: to this thread's, if it is one of ours.
+    #[inline]
+    pub(crate) fn schedule(&self, scheduled: Scheduled) {
+        let (worker, pool) = (WORKER.get(), &*self.scheduler.pool);
+        // SAFETY: set by `Playing` for as long as the worker lives in a frame of this thread.
+        let wake = match unsafe { worker.as_ref() } {
+            Some(worker) if ptr::eq(worker.pool(), pool) => worker.wake(scheduled),
+            _ => pool.inject(scheduled),
+        };
+        self.wake(wake);
+    }
+
+    /// Does what the scheduler asks for.
+    #[inline]
+    pub(crate) fn wake(&self, wake: Wake) {
+        if let Some(worker) = wake.worker {
+            self.scheduler.beds[worker].wake();
+        }
+        if wake.watch {
+            self.timer.look_at(self.clock.nanos() + policy::LOOK_EVERY, || self.clock.nanos());
+        }
     }
 }
 
@@ -101,8 +118,6 @@ pub(crate) enum Played {
     Turn,
     /// Sleeps until its bed says so.
     Park,
-    /// Sleeps until that, or until this time.
-    Watch(u64),
     /// The node ends.
     Home,
 }
@@ -110,53 +125,46 @@ pub(crate) enum Played {
 /// One step of a worker, and the turn that comes of it.
 pub(crate) fn play(node: &Node, worker: &Worker, meter: &mut CpuMeter) -> Played {
     let _playing = Playing::new(worker);
-    let scheduler = &node.scheduler;
     let step = worker.step(meter.last());
-    scheduler.wake(step.wake);
+    node.wake(step.wake);
     match step.next {
         Next::Run(scheduled) => {
-            serve(scheduler, worker, &node.watches[worker.index()], meter, scheduled);
+            serve(node, worker, meter, scheduled);
             Played::Turn
         }
         Next::Park => Played::Park,
-        Next::Watch(until) => Played::Watch(until),
         Next::Home => Played::Home,
     }
 }
 
 /// Serves mailboxes until the node ends. Runs on its own thread; `index` is that of its watch.
 pub(crate) fn run(node: &Arc<Node>, index: usize) {
-    // The kernel makes short sleeps 50 µs longer unless told otherwise: much for one on watch. It may refuse; then they are.
-    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1000));
-    let scheduler = &node.scheduler;
-    let worker = scheduler.employ(index);
+    let worker = node.scheduler.employ(index);
     let mut meter = CpuMeter::new(node.profile);
-    let bed = &scheduler.beds[index];
+    let beds = &node.scheduler.beds;
     let mut room = Room::default();
     loop {
-        let (limit, tidy) = match play(node, &worker, &mut meter) {
+        match play(node, &worker, &mut meter) {
             Played::Turn => continue,
             Played::Home => return,
-            Played::Park => {
-                let until_due = node.quiet.until_due(&mut room, meter.last());
-                (until_due, until_due.is_some())
-            }
-            Played::Watch(until) => (Some(Duration::from_nanos(until.saturating_sub(meter.last()))), false),
-        };
+            Played::Park => {}
+        }
         // A worker that sleeps keeps no blocks at hand: near a limit the others may need what those pin.
         node.arena().flush();
+        let until_due = node.quiet.until_due(&mut room, meter.last());
         meter.rest();
-        if !bed.sleep(limit) && tidy {
-            node.quiet.tidy(&mut room, &scheduler.beds, index);
-            bed.sleep(None);
+        if !beds[index].sleep(until_due) && until_due.is_some() {
+            node.quiet.tidy(&mut room, beds, index);
+            beds[index].sleep(None);
         }
         meter.wake();
     }
 }
 
-fn serve(scheduler: &Scheduler, worker: &Worker, watch: &Watch, meter: &mut CpuMeter, scheduled: Scheduled) {
+fn serve(node: &Node, worker: &Worker, meter: &mut CpuMeter, scheduled: Scheduled) {
+    let watch = &node.watches[worker.index()];
     match (Turn { worker, watch, meter }).run(scheduled) {
-        After::Again(scheduled) => scheduler.wake(worker.again(scheduled)),
+        After::Again(scheduled) => node.wake(worker.again(scheduled)),
         After::Idle | After::Ended => {}
     }
 }

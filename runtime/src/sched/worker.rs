@@ -16,7 +16,6 @@ use super::{
     Pool, Scheduled, Wake,
     deque::{Deque, Steal},
     desk::Desk,
-    idle::Role,
     policy,
 };
 
@@ -37,8 +36,6 @@ pub enum Next {
     Run(Scheduled),
     /// Sleep until woken; then step.
     Park,
-    /// Sleep until woken, or until this time; then step.
-    Watch(u64),
     /// The node ends.
     Home,
 }
@@ -51,11 +48,12 @@ pub struct Worker {
     index: usize,
     deque: Deque<Scheduled>,
     running: Cell<bool>,
-    role: Cell<Option<Role>>,
+    /// It was told to sleep.
+    parked: Cell<bool>,
     /// What is left of the budget of the current chain of turns.
     messages_left: Cell<u32>,
     chain_ends: Cell<u64>,
-    /// When the injector was last looked at.
+    /// When the injector was last looked at, and long turns of others.
     injector_seen: Cell<u64>,
     /// Where the next search begins.
     victim: Cell<usize>,
@@ -68,7 +66,7 @@ impl Worker {
             index,
             deque,
             running: Cell::new(false),
-            role: Cell::new(None),
+            parked: Cell::new(false),
             messages_left: Cell::new(policy::BUDGET),
             chain_ends: Cell::new(0),
             injector_seen: Cell::new(0),
@@ -92,7 +90,7 @@ impl Worker {
     #[inline]
     pub fn wake(&self, scheduled: Scheduled) -> Wake {
         match self.desk().slot.put(scheduled) {
-            None => self.count_wake(self.pool.idle.guard()),
+            None => Wake::NOBODY,
             Some(before) => self.queue(before),
         }
     }
@@ -109,17 +107,13 @@ impl Worker {
 
     /// The own queue grew: whom that concerns.
     fn see_to_queue(&self) -> Wake {
-        // The push is before the look at who is about (I2).
+        // The push is before the look at who is about: a searcher that leaves sees it, or we see that one left.
         fence(SeqCst);
-        let queued = self.deque.len();
-        let wake = if self.desk().backlog(queued) >= policy::WORTH {
-            self.pool.idle.help()
-        } else if queued > 0 {
-            self.pool.idle.guard()
+        if self.desk().backlog(self.deque.len()) >= policy::WORTH {
+            self.count_wake(self.pool.idle.help())
         } else {
-            Wake::Nobody
-        };
-        self.count_wake(wake)
+            Wake::NOBODY
+        }
     }
 
     /// One more message of the running turn was handled. `true`: the budget is spent and others wait, so the turn is over.
@@ -130,7 +124,10 @@ impl Worker {
         if left > 0 && now < self.chain_ends.get() {
             return false;
         }
-        let others = !self.desk().slot.is_empty() || !self.deque.is_empty() || !self.pool.injector.is_empty();
+        let others = !self.desk().slot.is_empty()
+            || !self.deque.is_empty()
+            || !self.pool.injector.is_empty()
+            || self.others().any(|it| it.is_stuck(now) && it.has_waiting());
         if !others {
             self.refill(now);
         }
@@ -143,73 +140,54 @@ impl Worker {
             self.desk().end(now);
         }
         if self.pool.is_closed() {
-            return Step { wake: Wake::Nobody, next: Next::Home };
+            return Step { wake: Wake::NOBODY, next: Next::Home };
         }
-        match self.role.get() {
-            None => {
-                if let Some((scheduled, wake)) = self.take_own(now) {
-                    return self.run(scheduled, now, wake);
-                }
-                if !self.pool.idle.search(self.index) {
-                    return self.rest(now);
-                }
+        if self.parked.get() {
+            if !self.pool.idle.is_searcher(self.index) {
+                return self.park(false);
             }
-            Some(_) => match self.pool.idle.role(self.index) {
-                Role::Searching => self.desk().counts.woken.add(1),
-                Role::Asleep => return self.lie(Role::Asleep, now),
-                Role::OnWatch => {
-                    if self.pool.idle.is_alone() {
-                        return self.rest(now);
-                    }
-                    self.desk().counts.looks.add(1);
-                    if !self.sees_work(now) || !self.pool.idle.rise(self.index) {
-                        return self.lie(Role::OnWatch, now);
-                    }
-                }
-            },
+            self.parked.set(false);
+            self.desk().counts.woken.add(1);
+        } else {
+            if let Some((scheduled, wake)) = self.take_own(now) {
+                return self.run(scheduled, now, wake);
+            }
+            if !self.pool.idle.search(self.index) {
+                return self.rest(now);
+            }
         }
         self.go_searching(now).unwrap_or_else(|| self.rest(now))
     }
 
     /// This worker is the searcher.
     fn go_searching(&self, now: u64) -> Option<Step> {
-        self.role.set(Some(Role::Searching));
         let scheduled = self.search(now)?;
         self.pool.idle.found(self.index);
-        self.role.set(None);
         let wake = self.see_to_the_rest(now);
         Some(self.run(scheduled, now, wake))
     }
 
-    /// Nothing was found: on watch, or to sleep; after one more look, for what was made by those who saw us searching.
+    /// Nothing was found: to sleep; after one more look, for what was made by those who saw us searching.
     fn rest(&self, now: u64) -> Step {
+        let mut watch = false;
         loop {
-            let role = self.pool.idle.rest(self.index);
-            if !self.sees_work(now) || !self.pool.idle.rise(self.index) {
-                return self.lie(role, now);
+            watch |= self.pool.idle.rest(self.index);
+            if !self.sees_work(now) {
+                return self.park(watch);
             }
-            if let Some(step) = self.go_searching(now) {
+            let Some(begins) = self.pool.idle.rise(self.index) else { return self.park(watch) };
+            watch |= begins;
+            if let Some(mut step) = self.go_searching(now) {
+                step.wake.watch |= watch;
                 return step;
             }
         }
     }
 
-    fn lie(&self, role: Role, now: u64) -> Step {
-        self.role.set(Some(role));
-        let next = if role == Role::OnWatch {
-            Next::Watch(self.next_look(now))
-        } else {
-            self.desk().counts.parks.add(1);
-            Next::Park
-        };
-        Step { wake: Wake::Nobody, next }
-    }
-
-    /// When something that waits now will be old, and not much later than that.
-    fn next_look(&self, now: u64) -> u64 {
-        let old = self.others().filter(|it| it.has_waiting()).map(Desk::stuck_at).min();
-        let latest = now.saturating_add(policy::LOOK_EVERY);
-        old.map_or(latest, |at| at.clamp(now.saturating_add(policy::LOOK_SOON), latest))
+    fn park(&self, watch: bool) -> Step {
+        self.parked.set(true);
+        self.desk().counts.parks.add(1);
+        Step { wake: Wake { worker: None, watch }, next: Next::Park }
     }
 
     fn run(&self, scheduled: Scheduled, now: u64, wake: Wake) -> Step {
@@ -224,22 +202,22 @@ impl Worker {
     fn take_own(&self, now: u64) -> Option<(Scheduled, Wake)> {
         let spent = self.messages_left.get() == 0 || now >= self.chain_ends.get();
         if !spent && let Some(next) = self.take_slot() {
-            return Some((next, Wake::Nobody));
+            return Some((next, Wake::NOBODY));
         }
         if now.saturating_sub(self.injector_seen.get()) >= policy::INJECTOR_EVERY
-            && let Some(next) = self.take_injected(now)
+            && let Some(next) = self.take_injected(now).or_else(|| self.take_from_others(Desk::is_stuck, now))
         {
             return Some((next, self.see_to_queue()));
         }
         if let Some(next) = self.deque.pop() {
             self.refill(now);
             // The chain is over: what it woke last goes behind the others.
-            let wake = self.desk().slot.take().map_or(Wake::Nobody, |last| self.queue(last));
+            let wake = self.desk().slot.take().map_or(Wake::NOBODY, |last| self.queue(last));
             return Some((next, wake));
         }
         if let Some(next) = self.take_slot() {
             self.refill(now);
-            return Some((next, Wake::Nobody));
+            return Some((next, Wake::NOBODY));
         }
         let next = self.take_injected(now)?;
         Some((next, self.see_to_queue()))
@@ -266,10 +244,12 @@ impl Worker {
 
     /// From the injector, and from others.
     fn search(&self, now: u64) -> Option<Scheduled> {
-        if let Some(next) = self.take_injected(now) {
-            return Some(next);
-        }
-        for desk in self.others() {
+        self.take_injected(now).or_else(|| self.take_from_others(|_, _| true, now))
+    }
+
+    /// What is due at the desks of others, or at those of them that are meant.
+    fn take_from_others(&self, meant: impl Fn(&Desk, u64) -> bool, now: u64) -> Option<Scheduled> {
+        for desk in self.others().filter(|it| meant(it, now)) {
             if desk.queue_is_due(now)
                 && let Some(next) = self.until_sure(|| desk.stealer.steal_batch_and_pop(&self.deque))
             {
@@ -298,29 +278,14 @@ impl Worker {
         after.iter().chain(before).filter(|it| !core::ptr::eq(*it, self.desk()))
     }
 
-    /// Whether a search would find something; seen by one who is about to sleep, or on watch.
+    /// Whether a search would find something; seen by one who is about to sleep.
     fn sees_work(&self, now: u64) -> bool {
-        // All of them: a look is also what makes a queue old.
-        let due = self.others().fold(false, |due, desk| desk.look(now) | due);
-        due || !self.pool.injector.is_empty()
+        !self.pool.injector.is_empty() || self.others().any(|it| it.is_due(now))
     }
 
     /// A searcher left that role for a turn: who made work meanwhile counted on it.
     fn see_to_the_rest(&self, now: u64) -> Wake {
-        let pool = &*self.pool;
-        let mut others = self.others();
-        let wake =
-            if !pool.injector.is_empty() || others.any(|it| it.queue_is_due(now) || it.slot_is_due(now)) {
-                pool.idle.help()
-            } else if self.others().any(Desk::has_waiting) {
-                pool.idle.guard()
-            } else {
-                Wake::Nobody
-            };
-        match self.count_wake(wake) {
-            Wake::Nobody => self.see_to_queue(),
-            somebody => somebody,
-        }
+        if self.sees_work(now) { self.count_wake(self.pool.idle.help()) } else { self.see_to_queue() }
     }
 
     /// Repeats an operation on a queue until it is not disturbed by another thread.
@@ -338,7 +303,7 @@ impl Worker {
     }
 
     fn count_wake(&self, wake: Wake) -> Wake {
-        if wake != Wake::Nobody {
+        if wake.worker.is_some() {
             self.desk().counts.wakes.add(1);
         }
         wake

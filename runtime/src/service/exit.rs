@@ -29,7 +29,7 @@ impl Node {
         ctx.retired.store(true, Release);
         match closed {
             // SAFETY: C2, its count is given up at the end of its last turn.
-            Pushed::Schedule => self.scheduler.schedule(unsafe { Scheduled::new(ctx.as_ptr()) }),
+            Pushed::Schedule => self.schedule(unsafe { Scheduled::new(ctx.as_ptr()) }),
             Pushed::Queued => {}
             Pushed::Retired => unreachable!("the handle table retires a service once"),
         }

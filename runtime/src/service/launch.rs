@@ -116,7 +116,7 @@ impl Node {
                 line.extend_from_slice(args.unwrap_or_default());
                 self.log(handle, &line);
                 // The hold goes to a worker. SAFETY: C2, the table counts it.
-                self.scheduler.schedule(unsafe { Scheduled::new(Arc::as_ptr(&ctx)) });
+                self.schedule(unsafe { Scheduled::new(Arc::as_ptr(&ctx)) });
                 if self.aborting.load(SeqCst) {
                     // It came to life while the others were being retired.
                     self.retire(handle);

@@ -58,6 +58,10 @@ impl Clock for SimClock {
         self.0.load(Relaxed)
     }
 
+    fn stamp(&self) -> u64 {
+        self.nanos()
+    }
+
     fn started(&self) -> u32 {
         0
     }
@@ -68,7 +72,7 @@ impl Clock for SimClock {
 pub enum Actor {
     /// A worker, by its number.
     Worker(usize),
-    /// The timer's thread.
+    /// The timer's thread, which keeps watch over the workers too.
     Timer,
 }
 
@@ -81,8 +85,6 @@ pub enum Doing {
     Serving,
     /// Asleep until woken.
     Parked,
-    /// Asleep until woken, or until this time in ns.
-    Watching(u64),
     /// At home: the node has ended.
     Home,
 }
@@ -154,7 +156,6 @@ impl Simulation {
                 match self.players[index].doing.get() {
                     Doing::Awake => true,
                     Doing::Parked => woken,
-                    Doing::Watching(until) => woken || until <= self.now(),
                     Doing::Serving | Doing::Home => false,
                 }
             }
@@ -173,15 +174,11 @@ impl Simulation {
 
     /// When one who sleeps will wake up by himself; it may be past.
     pub fn next_event(&self) -> Option<u64> {
-        let watches = self.doing().filter_map(|it| match it {
-            Doing::Watching(until) => Some(until),
-            _ => None,
-        });
-        let timer = if self.timer_ended.get() { None } else { self.node.timer.wakes_at() };
-        watches.chain(timer).min()
+        if self.timer_ended.get() { None } else { self.node.timer.wakes_at() }
     }
 
-    /// Has an actor step: a worker until its turn ends or it goes to sleep, the timer until it has sent a batch.
+    /// Has an actor step: a worker until its turn ends or it goes to sleep, the timer until it has sent a batch and looked
+    /// at the workers.
     ///
     /// # Panics
     /// If it is not ready.
@@ -190,7 +187,10 @@ impl Simulation {
         match actor {
             Actor::Worker(index) => self.step_worker(index),
             Actor::Timer if self.node.timer.is_closed() => self.timer_ended.set(true),
-            Actor::Timer => timer::expire(&self.node, &mut self.batch.borrow_mut()),
+            Actor::Timer => {
+                timer::work(&self.node, &mut self.batch.borrow_mut());
+                self.node.timer.lie_down();
+            }
         }
     }
 
@@ -204,7 +204,6 @@ impl Simulation {
         player.doing.set(match threads::play(&self.node, &player.worker, &mut meter) {
             Played::Turn => Doing::Awake,
             Played::Park => Doing::Parked,
-            Played::Watch(until) => Doing::Watching(until),
             Played::Home => Doing::Home,
         });
         player.meter.set(Some(meter));

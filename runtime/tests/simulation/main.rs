@@ -14,8 +14,8 @@
 //!   scheduled for its last turn (V5); every push schedules (V3);
 //! * two messages change places in a turn (V2);
 //! * requests queued at a death are not answered, or not given back at all (V4); the context is never freed (V7);
-//! * nobody is on watch; the watcher never takes a slot; who finds work does not see to the rest (V5); the watcher never goes
-//!   to sleep (the run does not end); the budget is never spent; the busy never look at the injector (V5);
+//! * nobody keeps watch; a look never finds a slot; who finds work does not see to the rest (V5); the watch never ends (the run does
+//!   not); the budget is never spent; the busy never look at the injector, or at long turns of others (V5);
 //! * timer: an earlier timeout does not wake it, it sleeps though a batch is left, expires a ms early or late (V6);
 //! * wheel: new entries at the front of a slot, cancelling loses what is behind, a key of an earlier life cancels (V6).
 //!

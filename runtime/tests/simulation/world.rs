@@ -6,7 +6,7 @@
 //! * **V3** A service handles one message at a time.
 //! * **V4** Whoever calls gets one answer, from the callee or because that is dead.
 //! * **V5** While a worker sleeps, nobody waits longer than `IDLE_WAIT`; and in any case not for more messages of others
-//!   than budgets allow; but while one of those takes long, as nobody who is busy takes over what waits behind it.
+//!   than budgets allow, also while one of those takes long.
 //! * **V6** While the timer's thread sleeps, exactly those timeouts are pending that are not due. Those of one service come by
 //!   time, and then as they were set.
 //! * **V7** In the end all is quiet: no message waits, no worker watches, nothing wakes up. Then the node is told to end, ends,
@@ -30,7 +30,7 @@ use crate::program::{Keeper, Program};
 
 /// A thread that could run does so within this time, in ns.
 const SLACK: u64 = 20_000;
-/// V5: old enough to be taken, a look of the watcher that sees it, and one before that which did not; each may be late.
+/// V5: old enough to be taken, a look that sees it, and one before that which did not; each may be late.
 const IDLE_WAIT: u64 = policy::OLD + 2 * policy::LOOK_EVERY + 10 * SLACK;
 /// Services at a time.
 pub(crate) const CROWD: usize = 12;
@@ -80,8 +80,6 @@ pub(crate) struct Life {
     pub(crate) ctx: Option<Arc<ServiceContext>>,
     /// It handles a message, or is being launched or released.
     pub(crate) busy: Cell<bool>,
-    /// When it last began to handle one.
-    began: Cell<u64>,
     pub(crate) gone: Cell<bool>,
     /// Sessions it waits for.
     pub(crate) calls: RefCell<Vec<i32>>,
@@ -223,7 +221,6 @@ impl World {
         let life = Life {
             ctx: Some(Arc::clone(ctx)),
             busy: Cell::new(true),
-            began: Cell::new(self.sim.now()),
             gone: Cell::new(false),
             calls: RefCell::default(),
             timeouts: RefCell::default(),
@@ -290,7 +287,6 @@ impl World {
     /// V3: a service begins to do something.
     pub(crate) fn begin(&self, life: &Life) {
         assert!(!life.busy.replace(true), "a service does two things at a time (V3)");
-        life.began.set(self.sim.now());
         life.idle_since.set(None);
         life.handled_at.set(None);
         self.handled.set(self.handled.get() + 1);
@@ -365,16 +361,13 @@ impl World {
         for actor in &ready {
             since.entry(*actor).or_insert(now);
         }
-        let asleep = self.sim.doing().enumerate().any(|(index, it)| {
-            matches!(it, Doing::Parked | Doing::Watching(_)) && !ready.contains(&Actor::Worker(index))
-        });
+        let asleep = self
+            .sim
+            .doing()
+            .enumerate()
+            .any(|(index, it)| matches!(it, Doing::Parked) && !ready.contains(&Actor::Worker(index)));
         let lives = self.lives.borrow();
-        let stuck = |it: &Rc<Life>| it.busy.get() && !it.gone.get() && now - it.began.get() > policy::OLD;
-        let stuck = lives.values().any(stuck);
         for (handle, life) in lives.iter() {
-            if stuck {
-                life.handled_at.set(None);
-            }
             self.look_at(*handle, life, asleep, now);
         }
         if !ready.contains(&Actor::Timer) {
@@ -398,7 +391,8 @@ impl World {
         let since = life.handled_at.get().unwrap_or(handled);
         life.handled_at.set(Some(since));
         let waited = handled - since;
-        // Each worker may first serve all others, each for a budget, and look at the injector after another while.
+        // Each worker may first serve all others, each for a budget, and look at the injector, and at long turns of others, after
+        // another while.
         let workers = self.sim.doing().count() as u64;
         let most = workers * (u64::from(policy::BUDGET) * (CROWD as u64 + 4) + 400);
         assert!(waited < most, "{handle} waited for {waited} messages of others (V5)");
