@@ -18,6 +18,7 @@ pub mod library;
 mod alloc;
 mod capi;
 mod codecache;
+mod debugchannel;
 mod crypt;
 mod hand;
 mod md5;
@@ -44,6 +45,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"skein.multicast", multicast::open_delivery),
     (c"skynet.core", core::open_core),
     (c"skynet.crypt", crypt::open),
+    (c"skynet.debugchannel", debugchannel::open),
     (c"skynet.memory", memory::open),
     (c"skynet.multicast.core", multicast::open),
     (c"skynet.netpack", netpack::open),

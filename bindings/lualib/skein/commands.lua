@@ -92,6 +92,12 @@ return function(skynet, info)
         skynet.term(address)
     end
 
+    --- Debugs this service until the debugger says `cont`.
+    function commands.REMOTEDEBUG(fd, handle)
+        require("skynet.remotedebug").start({}, fd, handle)
+        skynet.ret()
+    end
+
     function commands.SUPPORT(typename) skynet.retpack(skynet.dispatch(typename) ~= nil) end
 
     function commands.PING() skynet.ret() end
