@@ -92,7 +92,9 @@ local function stepwise(handler, ...)
                 limit = command == "n" and depth or nil
                 return
             elseif command ~= "" then
-                show(injectcode("return " .. command, co, 0, { print = print_values, _CO = co }))
+                local expression = "return " .. command
+                local source = load(expression) and expression or command
+                show(injectcode(source, co, 0, { print = print_values, _CO = co }))
             end
         end
     end
@@ -153,6 +155,14 @@ local function evaluate(line, env)
     show(xpcall(chunk, debug.traceback))
 end
 
+--- Ends debug mode.
+local function stop()
+    assert(channel, "Not in debug mode")
+    channels.release(channel)
+    channel, out = nil, nil
+    skynet.error "Leave debug mode"
+end
+
 --- Puts the service into debug mode until `cont`.
 ---@async
 ---@param _ table  what the framework lends; ours needs none of it
@@ -174,15 +184,7 @@ function M.start(_, fd, handle)
     while next(watched) do
         unwatch((next(watched)))
     end
-    M.stop()
-end
-
---- Ends debug mode.
-function M.stop()
-    assert(channel, "Not in debug mode")
-    channels.release(channel)
-    channel, out = nil, nil
-    skynet.error "Leave debug mode"
+    stop()
 end
 
 return M

@@ -145,7 +145,12 @@ fn read_stream(stream: &mut TcpStream, patience: Duration) -> io::Result<Option<
             bytes.truncate(len);
             Ok(Some(bytes))
         }
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+            ) =>
+        {
             Ok(None)
         }
         Err(error) => Err(error),

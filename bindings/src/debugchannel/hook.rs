@@ -29,7 +29,8 @@ pub(super) unsafe extern "C-unwind" fn sethook(state: *mut lua_State) -> c_int {
             ffi::luaL_checktype(state, first + 1, ffi::LUA_TFUNCTION);
             let count = ffi::luaL_optinteger(state, first + 3, 0).clamp(0, i64::from(c_int::MAX)) as c_int;
             let bit = |letter, bit| if mask.contains(&letter) { bit } else { 0 };
-            let mask = bit(b'c', ffi::LUA_MASKCALL) | bit(b'r', ffi::LUA_MASKRET) | bit(b'l', ffi::LUA_MASKLINE);
+            let mask =
+                bit(b'c', ffi::LUA_MASKCALL) | bit(b'r', ffi::LUA_MASKRET) | bit(b'l', ffi::LUA_MASKLINE);
             let mask = mask | if count > 0 { ffi::LUA_MASKCOUNT } else { 0 };
             ffi::lua_sethook(co, Some(called), mask, count);
         }
