@@ -18,7 +18,13 @@ const CHUNK: usize = 4096;
 const LONGEST: f64 = 864_000.0;
 
 /// Queues that one end has, by number.
-static QUEUES: Mutex<Option<(usize, HashMap<usize, Weak<Queue>>)>> = Mutex::new(None);
+static QUEUES: Mutex<Option<Queues>> = Mutex::new(None);
+
+#[derive(Default)]
+struct Queues {
+    last: usize,
+    all: HashMap<usize, Weak<Queue>>,
+}
 
 /// Numbers look like addresses that nothing has: they travel as light userdata.
 const STEP: usize = 16;
@@ -55,16 +61,16 @@ impl Channel {
     pub(super) fn create() -> (Channel, usize) {
         let queue = Arc::new(Queue::default());
         let mut queues = lock(&QUEUES);
-        let (last, all) = queues.get_or_insert_default();
-        all.retain(|_, it| it.strong_count() > 0);
-        *last += STEP;
-        all.insert(*last, Arc::downgrade(&queue));
-        (Channel::Queue(queue), *last)
+        let queues = queues.get_or_insert_default();
+        queues.all.retain(|_, it| it.strong_count() > 0);
+        queues.last += STEP;
+        queues.all.insert(queues.last, Arc::downgrade(&queue));
+        (Channel::Queue(queue), queues.last)
     }
 
     /// The other end of a queue (D1).
     pub(super) fn connect(number: usize) -> Result<Channel, Refused> {
-        let queue = lock(&QUEUES).as_ref().and_then(|(_, all)| all.get(&number)?.upgrade());
+        let queue = lock(&QUEUES).as_ref().and_then(|it| it.all.get(&number)?.upgrade());
         let queue = queue.ok_or(Refused::Unknown)?;
         if std::mem::replace(&mut lock(&queue.inner).connected, true) {
             return Err(Refused::Taken);

@@ -295,8 +295,12 @@ unsafe extern "C-unwind" fn deliver(state: *mut lua_State) -> c_int {
     let outcome = package.and_then(|package| {
         // SAFETY: the table is in slot 5; nobody changes it, for no Lua runs.
         let outcome = unsafe { deliver_to_keys(state, service, &*package, channel, source) };
-        // SAFETY: made above, and used up.
-        guard(|| Ok(drop(unsafe { Box::from_raw(package) }))).and(outcome)
+        let dropped = guard(|| {
+            // SAFETY: made above, and used up.
+            drop(unsafe { Box::from_raw(package) });
+            Ok(())
+        });
+        dropped.and(outcome)
     });
     match outcome {
         Ok(()) => 0,
