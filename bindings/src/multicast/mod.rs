@@ -334,9 +334,9 @@ unsafe fn deliver_to_keys(
                 let envelope = package.envelope(service.arena)?;
                 let source = (source.0 != 0).then_some(source);
                 let to = To::Handle(handle as u32);
-                Ok(match post(service, to, source, MessageType::MULTICAST, Some(channel), Some(envelope))? {
-                    Sent::Session(_) | Sent::TooLarge | Sent::Nowhere => (),
-                })
+                match post(service, to, source, MessageType::MULTICAST, Some(channel), Some(envelope))? {
+                    Sent::Session(_) | Sent::TooLarge | Sent::Nowhere => Ok(()),
+                }
             });
             // One receiver out of reach takes nothing from the others.
             outcome = outcome.and(sent);
