@@ -243,6 +243,15 @@ impl Hand {
         }
     }
 
+    /// Where the block at `address` is, and all of its bytes, if it is held.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(crate) fn whole(&self, address: usize) -> Result<(*const u8, usize), Refused> {
+        let held = self.held.borrow();
+        held.find(address).map(|block| (block.as_ptr(), block.len())).ok_or(Refused::NotHeld(address))
+    }
+
     /// Whether the block at `address` carries others in transit.
     #[inline]
     pub(crate) fn is_carrier(&self, address: usize) -> bool {

@@ -16,6 +16,7 @@ pub mod host;
 pub mod library;
 
 mod alloc;
+mod bson;
 mod capi;
 mod codecache;
 mod crypt;
@@ -23,6 +24,7 @@ mod debugchannel;
 mod hand;
 mod md5;
 mod memory;
+mod mongo;
 mod multicast;
 mod netpack;
 mod object;
@@ -38,6 +40,7 @@ pub use state::{SERVICE_KEY, ServiceState};
 /// Native modules that every Lua service can `require`, whatever its `lua_cpath` says. `skynet.profile` and
 /// `skynet.codecache` are loaded before the first line of Lua.
 pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
+    (c"bson", bson::open),
     (c"client.crypt", crypt::open_client),
     (c"md5.core", md5::open),
     (c"skein.crypt", crypt::secure::open),
@@ -47,6 +50,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"skynet.crypt", crypt::open),
     (c"skynet.debugchannel", debugchannel::open),
     (c"skynet.memory", memory::open),
+    (c"skynet.mongo.driver", mongo::open),
     (c"skynet.multicast.core", multicast::open),
     (c"skynet.netpack", netpack::open),
     (c"skynet.socketdriver", socket::open),

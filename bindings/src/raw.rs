@@ -168,8 +168,8 @@ pub(crate) unsafe fn push_bytes<const N: usize>(
     }
 }
 
-/// Answers a string that `fill` writes into `room` bytes of Lua's memory and says the length of, or raises what it refuses.
-/// `fill` runs guarded, and finds zeros.
+/// Answers a string that `fill` writes into `room` bytes and says the length of, or raises what it refuses. `fill` runs guarded,
+/// and finds zeros. What is not short is written into Lua's own memory.
 ///
 /// # Safety
 /// As [`raise`], with four free slots. `fill` owns nothing: a memory error skips it.
@@ -179,6 +179,20 @@ pub(crate) unsafe fn push_filled(
     room: usize,
     fill: impl FnOnce(&mut [u8]) -> Result<usize, Raise>,
 ) -> c_int {
+    const SHORT: usize = 512;
+    if room <= SHORT {
+        let mut buffer = [const { MaybeUninit::<u8>::uninit() }; SHORT];
+        let first = buffer.as_mut_ptr().cast::<u8>();
+        // SAFETY: by the caller's promise; `room` bytes of the buffer are set before they are looked at.
+        unsafe {
+            first.write_bytes(0, room);
+            match guard(|| fill(slice::from_raw_parts_mut(first, room))) {
+                Ok(len) => ffi::lua_pushlstring(state, first.cast(), len.min(room)),
+                Err(error) => raise(state, error),
+            };
+        }
+        return 1;
+    }
     let mut buffer = MaybeUninit::<ffi::luaL_Buffer>::uninit();
     // SAFETY: by the caller's promise. The buffer stays where it is, and nobody pushes anything until its string is made; what is
     // raised before that closes it.

@@ -5,16 +5,11 @@ mod support;
 use serde_json::{Value as Json, json};
 use sha1::{Digest, Sha1};
 use skein_vm::mlua::{MultiValue, Value};
-use support::{Probe, describe_all, hex, string, unhex};
+use support::{Probe, describe_all, hex, normal, source, string, unhex};
 
 fn golden(part: &str) -> Vec<Json> {
     let file: Json = serde_json::from_str(include_str!("golden/seri.json")).unwrap();
     file[part].as_array().unwrap().clone()
-}
-
-/// The file spells bytes as characters.
-fn source(text: &str) -> Vec<u8> {
-    text.chars().map(|it| u8::try_from(u32::from(it)).expect("the vectors keep to one byte")).collect()
 }
 
 /// Whether bytes are those of a vector: in full, or by length, ends and digest.
@@ -28,20 +23,6 @@ fn is_recorded(bytes: &[u8], recorded: &Json) -> bool {
         && bytes.starts_with(&head)
         && bytes.ends_with(&tail)
         && recorded["sha1"] == json!(hex(&Sha1::digest(bytes)))
-}
-
-/// Brings recorded values into the form that [`describe_all`] gives: without the decimals of reals, pairs in our order.
-fn normal(value: &Json) -> Json {
-    match value {
-        Json::Array(values) => Json::Array(values.iter().map(normal).collect()),
-        Json::Object(it) if it["t"] == "float" => json!({"t": "float", "le": it["le"]}),
-        Json::Object(it) if it["t"] == "table" && it.contains_key("kv") => {
-            let mut pairs: Vec<Json> = it["kv"].as_array().unwrap().iter().map(normal).collect();
-            pairs.sort_by_key(|pair| pair[0].to_string());
-            json!({"t": "table", "kv": pairs})
-        }
-        other => other.clone(),
-    }
 }
 
 /// Whether described values are those recorded, which for very long ones are given in part.

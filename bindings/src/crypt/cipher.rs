@@ -160,8 +160,12 @@ impl Schedule {
         for group in &mut groups {
             self.lanes::<LANES>(group);
         }
-        for block in groups.into_remainder().chunks_exact_mut(8) {
-            self.lanes::<1>(block);
+        let rest = groups.into_remainder();
+        match rest.len() / 8 {
+            0 => {}
+            1 => self.lanes::<1>(rest),
+            2 => self.lanes::<2>(rest),
+            _ => self.lanes::<3>(rest),
         }
     }
 
@@ -192,8 +196,11 @@ impl Schedule {
 /// A round's function of half a block.
 #[inline(always)]
 fn mix(half: u32, key: (u32, u32)) -> u32 {
-    let (odd, even) = (half.rotate_right(3) ^ key.0, half.rotate_left(1) ^ key.1);
-    let of = |which: usize, six: u32| MIXED[which][(six & 63) as usize];
+    const SIX: u32 = 0x3f3f_3f3f;
+    let odd = (half.rotate_right(3) ^ key.0) & SIX;
+    let even = (half.rotate_left(1) ^ key.1) & SIX;
+    // Masked all at once, so that taking a byte is one instruction.
+    let of = |which: usize, byte: u32| MIXED[which][usize::from(byte as u8)];
     of(0, odd >> 24)
         ^ of(2, odd >> 16)
         ^ of(4, odd >> 8)

@@ -19,7 +19,7 @@ mod des;
 mod dh;
 mod hash;
 pub(crate) mod secure;
-mod text;
+pub(crate) mod text;
 
 const FUNCTIONS: [(&CStr, ffi::lua_CFunction); 16] = [
     (c"hashkey", hash::hashkey),

@@ -10,8 +10,19 @@ use crate::raw::{Raise, check_bytes, ffi, lua_State, push_filled, raise};
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
+/// Both digits of each byte.
+static PAIRS: [[u8; 2]; 256] = {
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// The value of each byte as a digit; 0xff if it is none.
-const VALUES: [u8; 256] = {
+static VALUES: [u8; 256] = {
     let mut values = [0xff; 256];
     let mut digit = 0;
     while digit < 16 {
@@ -28,7 +39,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The value of each byte in the base64 alphabet; 0xff if it has none.
-const SEXTETS: [u8; 256] = {
+static SEXTETS: [u8; 256] = {
     let mut sextets = [0xff; 256];
     let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut at = 0;
@@ -45,12 +56,16 @@ pub(super) unsafe extern "C-unwind" fn hexencode(state: *mut lua_State) -> c_int
     unsafe {
         let bytes = check_bytes(state, 1);
         push_filled(state, bytes.len() * 2, |text| {
-            for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-                pair[0] = DIGITS[usize::from(byte >> 4)];
-                pair[1] = DIGITS[usize::from(byte & 15)];
-            }
+            write_hex(bytes, text);
             Ok(text.len())
         })
+    }
+}
+
+/// Writes the two digits of each byte.
+pub(crate) fn write_hex(bytes: &[u8], text: &mut [u8]) {
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&PAIRS[usize::from(*byte)]);
     }
 }
 

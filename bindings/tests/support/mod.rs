@@ -135,6 +135,25 @@ pub(crate) fn describe_all(values: &MultiValue) -> Json {
     Json::Array(values.iter().map(describe).collect())
 }
 
+/// The bytes of a recorded Lua text: the golden files spell them as characters.
+pub(crate) fn source(text: &str) -> Vec<u8> {
+    text.chars().map(|it| u8::try_from(u32::from(it)).expect("the vectors keep to one byte")).collect()
+}
+
+/// Brings recorded values into the form that [`describe_all`] gives: without the decimals of reals, pairs in our order.
+pub(crate) fn normal(value: &Json) -> Json {
+    match value {
+        Json::Array(values) => Json::Array(values.iter().map(normal).collect()),
+        Json::Object(it) if it["t"] == "float" => json!({"t": "float", "le": it["le"]}),
+        Json::Object(it) if it["t"] == "table" && it.contains_key("kv") => {
+            let mut pairs: Vec<Json> = it["kv"].as_array().unwrap().iter().map(normal).collect();
+            pairs.sort_by_key(|pair| pair[0].to_string());
+            json!({"t": "table", "kv": pairs})
+        }
+        other => other.clone(),
+    }
+}
+
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
