@@ -59,9 +59,9 @@ pub const fn heap_base(index: usize) -> usize {
 #[cfg(not(loom))]
 pub(crate) use claim::{claim, claim_private, room, unclaim};
 #[cfg(not(loom))]
-pub(crate) use reserve::{commit, discard, ensure_reserved, map_file, remove, unmap};
+pub(crate) use reserve::{discard, ensure_reserved, remove};
 #[cfg(not(loom))]
-pub use reserve::{reserve, reserved};
+pub use reserve::{commit, map_file, reserve, reserved, seal, unmap};
 
 #[cfg(not(loom))]
 mod claim;
@@ -154,9 +154,12 @@ mod reserve {
 
     /// Makes reserved addresses readable and writable.
     ///
+    /// # Errors
+    /// The system refuses.
+    ///
     /// # Safety
-    /// The bytes belong to the caller's heap and lie in the reserved range.
-    pub(crate) unsafe fn commit(at: *mut u8, size: usize) -> Result<(), Error> {
+    /// The bytes belong to the caller's heap, or to a segment of its, and lie in the reserved range.
+    pub unsafe fn commit(at: *mut u8, size: usize) -> Result<(), Error> {
         debug_assert!(super::contains(at) && at.addr() + size <= BASE + reserved());
         // SAFETY: the range is ours, and granting more access breaks no reference into it.
         unsafe { mprotect(at.cast(), size, MprotectFlags::READ | MprotectFlags::WRITE) }
@@ -180,12 +183,29 @@ mod reserve {
         }
     }
 
+    /// Makes addresses read-only.
+    ///
+    /// # Errors
+    /// The system refuses.
+    ///
+    /// # Safety
+    /// The bytes are the caller's, and nobody writes them from here on.
+    pub unsafe fn seal(at: *mut u8, size: usize) -> Result<(), Error> {
+        debug_assert!(super::contains(at) && at.addr() + size <= BASE + reserved());
+        // SAFETY: readers keep their right, and by the caller's promise there are no writers.
+        unsafe { mprotect(at.cast(), size, MprotectFlags::READ) }
+            .map_err(|errno| Error::Map { size, source: io::Error::from(errno) })
+    }
+
     /// Maps part of a file over reserved addresses, to read or also to write; what was mapped there is gone.
+    ///
+    /// # Errors
+    /// The system refuses.
     ///
     /// # Safety
     /// The bytes belong to the caller's heap or to its view of another's and lie in the reserved range, and nobody uses what
     /// is mapped there.
-    pub(crate) unsafe fn map_file(
+    pub unsafe fn map_file(
         at: *mut u8,
         size: usize,
         file: &File,
@@ -204,9 +224,12 @@ mod reserve {
 
     /// Makes addresses reserved again and no more.
     ///
+    /// # Errors
+    /// The system refuses.
+    ///
     /// # Safety
     /// As for [`map_file`].
-    pub(crate) unsafe fn unmap(at: *mut u8, size: usize) -> Result<(), Error> {
+    pub unsafe fn unmap(at: *mut u8, size: usize) -> Result<(), Error> {
         debug_assert!(super::contains(at) && at.addr() + size <= BASE + reserved());
         let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
         // SAFETY: the addresses are ours, and nobody uses them, by the caller's promise.

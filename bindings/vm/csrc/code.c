@@ -38,7 +38,7 @@ size_t skein_code_size (const void *proto) {
 /* freezes a prototype into a target with room for it */
 void skein_code_freeze (const void *proto, ShrArena *a) {
   a->flags = SHR_NAMES;
-  a->root = shr_proto(NULL, a, (const Proto *)proto, NULL, NULL);
+  a->root = shr_proto(a, (const Proto *)proto, NULL, NULL);
 }
 
 /* all short strings of a state */
@@ -59,7 +59,7 @@ void skein_names_freeze (lua_State *L, ShrArena *a) {
   a->flags = SHR_NAMES;
   for (i = 0; i < tb->size; i++) {
     TString *ts;
-    for (ts = tb->hash[i]; ts != NULL; ts = ts->u.hnext) shr_copystr(NULL, a, ts);
+    for (ts = tb->hash[i]; ts != NULL; ts = ts->u.hnext) shr_copystr(a, ts);
   }
   __atomic_store_n(&shr_primed, 1, __ATOMIC_RELEASE);
 }

@@ -17,9 +17,6 @@
 #define SHR_BITS  44
 #endif
 
-/* the grain of the liveness scan: 2 MiB, one byte each in 'notes' */
-#define SHR_SLOT_BITS 21
-
 #define shr_in(p)  (((uintptr_t)(p) >> SHR_BITS) == (SHR_BASE >> SHR_BITS))
 
 /* the last 512th part: code of this process, with strings that are unique there */

@@ -93,15 +93,7 @@ fn add(room: usize, fill: impl FnOnce(*mut Target)) -> Option<Frozen> {
         return None;
     }
     let cur = at(region.used);
-    let mut target = Target {
-        base: cur,
-        cur,
-        end: at(region.used + room),
-        flags: 0,
-        root: ptr::null(),
-        tables: 0,
-        strings: 0,
-    };
+    let mut target = Target::new(cur, at(region.used + room));
     fill(&raw mut target);
     region.used = target.cur.addr() - range::CODE;
     // Rights that cannot be taken back would only mean that a stray write is not caught.

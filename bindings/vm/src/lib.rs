@@ -1,7 +1,7 @@
 //! The Lua virtual machine of skein: Lua 5.5.1, unmodified, with what a process full of states needs of it.
 //!
 //! The machine is one C file (`csrc/onevm.c`) that includes the sources of the crate `lua-src` under macro overrides.
-//! Added are objects of the arena that every state reads ([`shared`]), one hash seed for all states ([`seed`]), files
+//! Added are objects of the arena that every state reads ([`shared`]) in versions ([`versions`]), one hash seed for all states ([`seed`]), files
 //! embedded in the program ([`embedded`]), frozen code of files kept for the process ([`cache`]), strings whose bytes lie in
 //! arena blocks ([`external`]), states with counted, limited memory ([`state`]), and a way to break into what they run
 //! ([`interrupt`]).
@@ -24,6 +24,7 @@ mod pages;
 pub mod seed;
 pub mod shared;
 pub mod state;
+pub mod versions;
 pub mod walk;
 
 pub use mlua;

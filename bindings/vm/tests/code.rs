@@ -100,7 +100,7 @@ fn the_first_state_runs_the_frozen_version_too() {
     // SAFETY: our own state; the global is on the stack while it is looked at.
     unsafe {
         skein_vm::ffi::lua_getglobal(lua.as_ptr(), c"it".as_ptr());
-        assert!(shared::shr_isshared(lua.as_ptr(), -1) != 0);
+        assert!(shared::is_shared(lua.as_ptr(), -1));
     }
 }
 

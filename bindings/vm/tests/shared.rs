@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_int};
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::process::Command;
@@ -14,8 +14,9 @@ use skein_arena::range;
 use skein_arena::sync::atomic::{AtomicUsize, Ordering};
 use skein_vm::ffi::{self, lua_State};
 use skein_vm::seed;
-use skein_vm::shared::{self, SLOT_BITS, Target};
+use skein_vm::shared::{self, Allowed};
 use skein_vm::state::State;
+use skein_vm::versions::{self, Old, Watch};
 use tempfile::TempDir;
 
 const BUILD: &str = include_str!("shared/build.lua");
@@ -45,6 +46,7 @@ struct Segment {
     dir: TempDir,
     at: usize,
     root: usize,
+    tables: usize,
 }
 
 fn map(file: &File, at: usize, protection: c_int) {
@@ -58,7 +60,7 @@ fn map(file: &File, at: usize, protection: c_int) {
 }
 
 /// Freezes what `code` returns; the message if that is refused.
-fn freeze(code: &str, freezer: ffi::lua_CFunction) -> Result<Segment, String> {
+fn freeze(code: &str, allowed: Allowed) -> Result<Segment, String> {
     static NEXT: AtomicUsize = AtomicUsize::new(range::SEGMENTS);
     let dir = tempfile::tempdir().unwrap();
     let file =
@@ -68,42 +70,33 @@ fn freeze(code: &str, freezer: ffi::lua_CFunction) -> Result<Segment, String> {
     map(&file, at, libc::PROT_READ | libc::PROT_WRITE);
     let lua = state();
     let base = ptr::with_exposed_provenance_mut::<u8>(at);
-    let mut target = Target {
-        base,
-        cur: base,
-        // SAFETY: the end of the mapping.
-        end: unsafe { base.add(CAPACITY) },
-        flags: 0,
-        root: ptr::null(),
-        tables: 0,
-        strings: 0,
-    };
     let l = lua.as_ptr();
-    // SAFETY: our own state; compiling and running are protected, and `target` outlives the call.
-    unsafe {
-        ffi::lua_pushcfunction(l, freezer);
+    // Room in small pieces, so that it has to grow.
+    let mut size = 4096;
+    // SAFETY: our own state; compiling and running are protected, and the room lies in the mapping.
+    let frozen = unsafe {
         assert_eq!(
             ffi::luaL_loadbufferx(l, code.as_ptr().cast(), code.len(), c"=build".as_ptr(), ptr::null()),
             0
         );
-        assert_eq!(ffi::lua_pcall(l, 0, 1, 0), 0);
-        ffi::lua_pushlightuserdata(l, (&raw mut target).cast());
-        if ffi::lua_pcall(l, 2, 0, 0) != ffi::LUA_OK {
-            return Err(text(l));
-        }
-    }
+        assert_eq!(ffi::lua_pcall(l, 0, 1, 0), 0, "{}", text(l));
+        shared::freeze(l, -1, c"config", allowed, (base, base.add(size)), |need| {
+            size += need.next_multiple_of(4096);
+            (size <= CAPACITY).then(|| base.wrapping_add(size))
+        })?
+    };
     map(&file, at, libc::PROT_READ);
-    Ok(Segment { dir, at, root: target.root.addr() })
+    Ok(Segment { dir, at, root: frozen.root, tables: frozen.tables })
 }
 
 fn frozen(code: &str) -> Segment {
-    freeze(code, shared::shr_freeze).unwrap()
+    freeze(code, Allowed::default()).unwrap()
 }
 
 /// Pushes the frozen table of a segment.
 fn push(lua: &State, root: usize) {
     // SAFETY: `root` is a frozen table of a segment that stays mapped; the stack has room.
-    unsafe { shared::shr_push(lua.as_ptr(), ptr::with_exposed_provenance(root)) };
+    unsafe { shared::push(lua.as_ptr(), ptr::with_exposed_provenance(root)) };
 }
 
 /// Makes the frozen table the global `root`.
@@ -144,17 +137,76 @@ fn every_state_reads_it_and_none_writes_it() {
 }
 
 #[test]
-fn what_cannot_be_shared_is_refused() {
-    for (code, told) in [
-        ("return { x = { print } }", "cannot share a function value"),
-        ("return { function() end }", "cannot share a function value"),
-        ("return { coroutine.create(print) }", "cannot share a thread value"),
-        ("return { [io.stdout] = 1 }", "cannot share a userdata value"),
-        ("return setmetatable({}, { __gc = print })", "cannot share a function value"),
-        ("return { string.rep('x', 9 << 20) }", "shared segment is full"),
-        ("return 'text'", "bad argument #1 to '?' (table expected, got string)"),
+fn what_cannot_be_shared_is_refused_with_its_path() {
+    let plain = Allowed::default();
+    let skynet = Allowed { pointers: true, functions: true, as_skynet: true };
+    for (allowed, code, told) in [
+        (plain, "return { x = { print } }", "config.x[1]: a function cannot be shared"),
+        (
+            plain,
+            "return { items = { 1, 2, { on_use = function() end } } }",
+            "config.items[3].on_use: a function cannot be shared",
+        ),
+        (plain, "return { ['a b'] = coroutine.create(print) }", "config[\"a b\"]: a thread cannot be shared"),
+        (plain, "return { [io.stdout] = 1 }", "config[userdata]: a key that is a userdata cannot be shared"),
+        (plain, "return { [1.5] = io.stdout }", "config[1.5]: a userdata cannot be shared"),
+        (
+            plain,
+            "return { t = setmetatable({}, { __gc = print }) }",
+            "config.t<metatable>: a metatable with __gc cannot be shared",
+        ),
+        (
+            plain,
+            "return { t = setmetatable({}, { __index = print }) }",
+            "config.t<metatable>.__index: a function cannot be shared",
+        ),
+        (plain, "return { string.rep('x', 9 << 20) }", "no room for a shared table"),
+        (plain, "return 'text'", "not a table"),
+        (
+            plain,
+            "local t = { print } for i = 1, 50 do t = { t } end return t",
+            "config...[1]: a function cannot be shared",
+        ),
+        (
+            skynet,
+            "local n = 1 return { f = function() return n end }",
+            "config.f: a function with upvalues cannot be shared (Invalid function with upvalue)",
+        ),
+        (
+            skynet,
+            "return { string.gmatch('x', 'x') }",
+            "config[1]: a function with upvalues cannot be shared (Invalid type [userdata])",
+        ),
+        (skynet, "return { a = io.stdout }", "config.a: a userdata cannot be shared (Invalid type [userdata])"),
+        (
+            skynet,
+            "return { a = setmetatable({}, {}) }",
+            "config.a<metatable>: a metatable cannot be shared (Can't share metatable)",
+        ),
     ] {
-        assert_eq!(freeze(code, shared::shr_freeze).err().as_deref(), Some(told), "{code}");
+        assert_eq!(freeze(code, allowed).err().as_deref(), Some(told), "{code}");
+    }
+}
+
+#[test]
+fn functions_without_upvalues_are_called_in_any_state() {
+    let code = "local t = { f = function(a, ...) local n = 0
+        local function count() n = n + 1 return n .. a end
+        count() return count(), select and 1 end }
+        t.g = t.f t.type = type return t"
+        .replace("select and 1", "...");
+    let segment = freeze(&code, Allowed { pointers: true, functions: true, as_skynet: true }).unwrap();
+    for _ in 0..2 {
+        let lua = state();
+        set_root(&lua, segment.root);
+        let told = run(
+            &lua,
+            "assert(root.f == root.g and root.type == type and type(root.f) == 'function')
+            collectgarbage() local co = coroutine.wrap(root.f)
+            assert(debug.getinfo(root.f, 'u').nparams == 1 and #string.dump(root.f) > 50)
+            return co('x', 5) .. select(2, root.f(1, 7))",
+        );
+        assert_eq!(told.unwrap(), "2x7");
     }
 }
 
@@ -211,11 +263,134 @@ fn all_collectors_leave_it_alone_while_threads_read() {
 
 /// Whether a state refers to anything in a segment.
 fn refers(lua: &State, segment: &Segment) -> bool {
-    let mut notes = vec![0_u8; 1 << (range::BITS - SLOT_BITS)];
-    // SAFETY: one byte for each slot of the range, and no finalizer runs.
-    assert_eq!(unsafe { shared::shr_scan(lua.as_ptr(), notes.as_mut_ptr()) }, 1);
-    let first = (segment.at - range::BASE) >> SLOT_BITS;
-    notes[first..first + (CAPACITY >> SLOT_BITS)].contains(&1)
+    let mut watches = [Watch { base: segment.at, end: segment.at + CAPACITY, seen: 0 }];
+    // SAFETY: our own state, which runs nothing.
+    assert!(unsafe { versions::scan(lua.as_ptr(), &mut watches) });
+    watches[0].seen != 0
+}
+
+#[test]
+fn weak_references_hold_nothing() {
+    let segment = frozen(BUILD);
+    for (what, code, expected) in [
+        ("a weak value", "w = setmetatable({ root.a }, { __mode = 'v' })", false),
+        ("a weak key", "w = setmetatable({ [root.a] = 1 }, { __mode = 'k' })", false),
+        ("an ephemeron that refers to itself", "w = setmetatable({ [root.a] = { root.a } }, { __mode = 'k' })", false),
+        ("both weak", "w = setmetatable({ [root.a] = root.list }, { __mode = 'kv' })", false),
+        (
+            "a chain of ephemerons that begins nowhere",
+            "w = setmetatable({}, { __mode = 'k' }) local a = {} w[root.a] = a w[a] = root.list",
+            false,
+        ),
+        (
+            "a chain of ephemerons that begins somewhere",
+            "w = setmetatable({}, { __mode = 'k' }) a = {} local b = {} w[a] = b w[b] = root.list w[root.list] = {}",
+            true,
+        ),
+        ("a weak value and a strong one", "w = setmetatable({ root.a }, { __mode = 'v' }) s = root.list", true),
+        ("a string, which is a value", "w = setmetatable({ root.name }, { __mode = 'v' })", true),
+    ] {
+        for mode in ["generational", "incremental"] {
+            let lua = state();
+            set_root(&lua, segment.root);
+            run(&lua, &format!("collectgarbage '{mode}' {code} root = nil")).unwrap();
+            assert_eq!(refers(&lua, &segment), expected, "{what}, {mode}");
+            if !expected {
+                assert_eq!(run(&lua, "return tostring(next(w))").unwrap(), "nil", "{what}");
+            }
+            run(&lua, "for i = 1, 3 do collectgarbage() end for k, v in pairs(w) do assert(k and v) end").unwrap();
+        }
+    }
+}
+
+/// Takes a state over from one segment to another: how many references had to stay.
+fn renew(lua: &State, old: &Segment, now: &Segment) -> usize {
+    let at = |root| ptr::with_exposed_provenance(root);
+    // SAFETY: both are mapped.
+    let map = unsafe { versions::forward(at(old.root), old.tables, at(now.root), now.at) }.unwrap();
+    let mut olds =
+        [Old { base: old.at, end: old.at + CAPACITY, now: now.at, map: map.as_ptr(), left: 0 }];
+    // SAFETY: our own state, with memory enough; the map is that of the two.
+    unsafe { versions::renew(lua.as_ptr(), &mut olds) };
+    olds[0].left
+}
+
+#[test]
+fn a_state_goes_over_to_the_next_version_wherever_it_refers_to_the_last() {
+    let old = frozen("return { n = 1, a = { x = 1, b = { y = 1 } }, list = { { 1 }, { 2 }, { 3 } }, gone = {}, name = 'sword',
+        long = string.rep('long', 50), [2.5] = {}, [true] = {}, was = {} }");
+    let now = frozen("return { n = 2, a = { x = 2, b = { y = 2 }, c = {} }, list = { { 10 }, { 20 } }, name = 'axe',
+        [2.5] = { 1 }, [true] = { 2 }, was = 1, more = {} }");
+    for mode in ["generational", "incremental"] {
+        let lua = state();
+        set_root(&lua, old.root);
+        run(
+            &lua,
+            &format!("collectgarbage '{mode}'")
+                + r#"
+            local up = root.a
+            f = function() return up end
+            co = coroutine.wrap(function(t) local b = t.b coroutine.yield() return b end) co(root.a)
+            keyed = { [root.list[1]] = "one", [root.list[3]] = "three", [root.name] = "named", [root.long] = "l", z = root.gone, m = root.was }
+            for i = 1, 100 do keyed["k" .. i] = i end
+            meta = setmetatable({}, root.a)
+            array = { root.list, root.list[2], root.list[3], root.list[1] }
+            other = { root[2.5], root[true] }
+            weak = setmetatable({ root.a }, { __mode = "v" })
+            debug.setuservalue(io.stdout, root.a, 1)
+            text = root.name
+            debug.setmetatable(1, root.a)
+            for i = 1, 20 do collectgarbage "step" end
+            "#,
+        )
+        .unwrap();
+        assert_eq!(renew(&lua, &old, &now), 0);
+        run(
+            &lua,
+            r#"
+            assert(root.n == 2 and f() == root.a and co() == root.a.b and f().x == 2)
+            assert(keyed[root.list[1]] == "one" and keyed.sword == "named" and keyed.z == nil and keyed.m == nil)
+            assert(keyed[string.rep("long", 50)] == "l" and keyed.k77 == 77)
+            local n = 0 for k, v in pairs(keyed) do assert(v ~= "three") n = n + 1 end assert(n == 103, n)
+            assert(getmetatable(meta) == root.a and array[1] == root.list and array[2] == root.list[2])
+            assert(array[3] == nil and array[4] == root.list[1] and other[1][1] == 1 and other[2][1] == 2)
+            assert(weak[1] == root.a and text == "sword" and debug.getmetatable(1) == root.a)
+            debug.setmetatable(1, nil)
+            collectgarbage() collectgarbage()
+            "#,
+        )
+        .unwrap();
+        assert!(!refers(&lua, &old) && refers(&lua, &now));
+    }
+}
+
+#[test]
+fn strings_that_c_code_looks_at_stay() {
+    let old = frozen("return { name = 'a b c', deep = {} }");
+    let now = frozen("return { name = 'x', deep = {} }");
+    let lua = state();
+    set_root(&lua, old.root);
+    run(&lua, "next_word = root.name:gmatch '%a' next_word() root = nil").unwrap();
+    assert!(renew(&lua, &old, &now) > 0);
+    assert!(refers(&lua, &old));
+    assert_eq!(run(&lua, "return next_word() .. next_word()").unwrap(), "bc");
+}
+
+#[test]
+fn many_keys_change_their_places() {
+    let old = frozen("local t = {} for i = 1, 1000 do t[i] = {} end return t");
+    let now = frozen("local t = {} for i = 1, 900 do t[i] = { i } end return t");
+    let lua = state();
+    set_root(&lua, old.root);
+    run(&lua, "by = {} for i, t in ipairs(root) do by[t] = i by['x' .. i] = t end").unwrap();
+    assert_eq!(renew(&lua, &old, &now), 0);
+    run(
+        &lua,
+        "for i, t in ipairs(root) do assert(by[t] == i and by['x' .. i] == t) end
+        local n = 0 for _ in pairs(by) do n = n + 1 end assert(n == 1800, n) collectgarbage()",
+    )
+    .unwrap();
+    assert!(!refers(&lua, &old));
 }
 
 #[test]
@@ -253,27 +428,6 @@ fn a_scan_tells_whether_a_state_still_refers_to_a_segment() {
 }
 
 #[test]
-fn frozen_code_makes_closures_in_any_state() {
-    let code = "return function(...) local n = 0
-        return select('#', ...), function() n = n + 1 return n .. _VERSION end end";
-    let segment = freeze(code, shared::shr_freezecode).unwrap();
-    for _ in 0..2 {
-        let lua = state();
-        let l = lua.as_ptr();
-        // SAFETY: our own state; `root` is a prototype of a segment that stays mapped, and memory is not limited.
-        unsafe {
-            ffi::lua_pushcfunction(l, shared::shr_closure);
-            ffi::lua_pushlightuserdata(l, ptr::with_exposed_provenance_mut::<c_void>(segment.root));
-            assert_eq!(ffi::lua_pcall(l, 1, 1, 0), ffi::LUA_OK);
-            ffi::lua_setglobal(l, c"make".as_ptr());
-        }
-        let told =
-            run(&lua, "local n, count = make(1, 2, 3) collectgarbage() count() return n .. count()").unwrap();
-        assert_eq!(told, "32Lua 5.5");
-    }
-}
-
-#[test]
 fn shared_values_are_told_from_own_ones() {
     let segment = frozen("return { inner = {} }");
     let lua = state();
@@ -284,7 +438,7 @@ fn shared_values_are_told_from_own_ones() {
         // SAFETY: our own state with room on its stack.
         unsafe {
             ffi::lua_getglobal(l, c"it".as_ptr());
-            let shared = shared::shr_isshared(l, -1) != 0;
+            let shared = shared::is_shared(l, -1);
             ffi::lua_settop(l, 0);
             shared
         }
