@@ -59,9 +59,9 @@ pub const fn heap_base(index: usize) -> usize {
 #[cfg(not(loom))]
 pub(crate) use claim::{claim, claim_private, room, unclaim};
 #[cfg(not(loom))]
-pub(crate) use reserve::{discard, ensure_reserved, remove};
-#[cfg(not(loom))]
 pub use reserve::{commit, map_file, reserve, reserved, seal, unmap};
+#[cfg(not(loom))]
+pub(crate) use reserve::{discard, ensure_reserved, remove};
 
 #[cfg(not(loom))]
 mod claim;

@@ -31,6 +31,7 @@ mod object;
 mod profile;
 mod raw;
 mod seri;
+mod share;
 mod socket;
 mod state;
 
@@ -46,6 +47,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"skein.crypt", crypt::secure::open),
     (c"skein.dispatch", dispatch::open),
     (c"skein.multicast", multicast::open_delivery),
+    (c"skein.share", share::open_share),
     (c"skynet.core", core::open_core),
     (c"skynet.crypt", crypt::open),
     (c"skynet.debugchannel", debugchannel::open),
@@ -53,6 +55,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"skynet.mongo.driver", mongo::open),
     (c"skynet.multicast.core", multicast::open),
     (c"skynet.netpack", netpack::open),
+    (c"skynet.sharetable.core", share::open_core),
     (c"skynet.socketdriver", socket::open),
 ];
 

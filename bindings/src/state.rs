@@ -20,12 +20,14 @@ use std::sync::Arc;
 
 use skein_arena::{Arena, Block};
 use skein_runtime::{Message, ServiceContext};
+use skein_sharedata::Leases;
 
 use crate::dispatch::{Dispatcher, failed_line};
 use crate::hand::Hand;
 use crate::raw::{bytes, ffi, interrupt, lua_State};
 use crate::seri::out::Out;
 use crate::seri::{carrier, pack};
+use crate::share::versions::Renewal;
 
 /// Registry key under which a state keeps the address of its [`ServiceState`].
 pub const SERVICE_KEY: &std::ffi::CStr = c"skein_service";
@@ -47,6 +49,9 @@ pub struct ServiceState {
     hint: Cell<usize>,
     /// What a function is about to push: pushing may raise, and must not jump over the owner.
     kept: RefCell<Kept>,
+    /// The shared tables that this state may read: they outlive it.
+    pub(crate) leases: RefCell<Leases>,
+    pub(crate) renewal: RefCell<Renewal>,
     /// In the end it answers what is open: the Lua state is closed by then, and its finalizers had their say.
     dispatcher: OnceCell<Box<Dispatcher>>,
 }
@@ -80,6 +85,7 @@ impl ServiceState {
     pub fn new(ctx: Arc<ServiceContext>) -> Box<ServiceState> {
         let arena = ctx.node().arena();
         let callback = Callback { thread: ptr::null_mut(), forward: false, fresh: false };
+        let leases = Leases::new(ctx.handle().0);
         Box::new(ServiceState {
             ctx,
             arena,
@@ -89,6 +95,8 @@ impl ServiceState {
             native: Cell::new(false),
             hint: Cell::new(LEAST_HINT),
             kept: RefCell::default(),
+            leases: RefCell::new(leases),
+            renewal: RefCell::default(),
             dispatcher: OnceCell::new(),
         })
     }

@@ -5,10 +5,12 @@ local core = require "skynet.core"
 
 -- One line for each module.
 local modules = {
+    ["skein.share"] = require "skein.share",
     ["skynet.core"] = core,
     ["skynet.profile"] = require "skynet.profile",
     ["skynet.memory"] = require "skynet.memory",
     ["bson"] = require "bson",
+    ["skynet.sharetable.core"] = require "skynet.sharetable.core",
     ["md5.core"] = require "md5.core",
     ["skynet.netpack"] = require "skynet.netpack",
     ["skynet.codecache"] = require "skynet.codecache",

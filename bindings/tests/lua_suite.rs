@@ -97,6 +97,7 @@ scripts! {
     services_with_methods = "snax";
     services_with_methods_from_elsewhere = "snax_loader"
         with "snax_loader = lib .. \"/snax_loader.lua\"; snax_interface_g = \"snax_globals\"";
+    shared_tables = "sharetable";
     a_storm_of_everything = "storm";
     tasks_and_time = "tasks";
     trace_lines = "trace";

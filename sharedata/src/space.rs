@@ -15,7 +15,7 @@ use skein_arena::range;
 use skein_arena::sync::Mutex;
 
 /// Windows begin at multiples of this.
-pub const GRAIN: usize = 1 << 16;
+pub(crate) const GRAIN: usize = 1 << 16;
 
 const MIDDLE: usize = range::SEGMENTS + (range::CODE - range::SEGMENTS) / 2;
 

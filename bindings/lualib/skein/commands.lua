@@ -32,6 +32,12 @@ return function(skynet, info)
         collecting = false
     end
 
+    --- Lets go of shared tables that are no longer current, as far as this service doesn't refer to them. No reply.
+    function commands.SHARESCAN()
+        skynet.ignoreret()
+        require("skein.share").scan()
+    end
+
     function commands.STAT()
         skynet.retpack {
             task = skynet.task(),

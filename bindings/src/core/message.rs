@@ -97,7 +97,7 @@ pub(crate) unsafe fn explain(state: *mut lua_State, refused: Refused) -> Packed 
 }
 
 /// `core.unpack(message: string | lightuserdata, size: integer?): ...`. Takes nothing; all values or none.
-pub(super) unsafe extern "C-unwind" fn unpack(state: *mut lua_State) -> c_int {
+pub(crate) unsafe extern "C-unwind" fn unpack(state: *mut lua_State) -> c_int {
     // Read. SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive.
     unsafe {
         let service = service(state);

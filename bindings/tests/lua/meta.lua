@@ -17,9 +17,11 @@ local NATIVE <const> = {
     ["skein.crypt"] = "skein_crypt",
     ["skynet.netpack"] = "netpack",
     ["skein.dispatch"] = "dispatch",
+    ["skein.share"] = "share",
     ["skynet.crypt"] = "crypt",
     ["skynet.multicast.core"] = "multicast",
     ["skein.multicast"] = "delivery",
+    ["skynet.sharetable.core"] = "sharetable",
 }
 
 --- Functions that a stub describes, and those of Lua itself.

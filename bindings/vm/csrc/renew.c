@@ -146,32 +146,35 @@ static void shr_renewmeta (ShrRenew *r, Table **mt) {
   }
 }
 
-/* keys that are tables change their place: new pairs first, so that nothing is lost when there is no memory */
+/* Keys that are tables change their place. New pairs come first, so that nothing is lost
+   when there is no memory. An insertion may move other pairs, to places that were passed
+   already, so this goes on until there is nothing left to do. */
 static void shr_renewkeys (lua_State *L, ShrRenew *r, Table *h) {
-  unsigned i;
- again:
-  for (i = 0; i < sizenode(h); i++) {
-    Node *n = gnode(h, i), *nodes = h->node;
-    ShrOld *old;
-    TValue k, v;
-    uint32_t to;
-    if (keytt(n) != ctb(LUA_VTABLE) || (old = shr_oldof(r, gckey(n))) == NULL) continue;
-    if (!isempty(gval(n))) {
-      getnodekey(L, &k, n);
-      setobj(L, &v, gval(n));
-      to = shr_mapped(old, hvalue(&k));
-      if (to != 0) {
+  int again;
+  do {
+    unsigned i;
+    again = 0;
+    for (i = 0; i < sizenode(h); i++) {
+      Node *n = gnode(h, i);
+      ShrOld *old;
+      TValue k, v;
+      uint32_t to;
+      if (keytt(n) != ctb(LUA_VTABLE) || (old = shr_oldof(r, gckey(n))) == NULL) continue;
+      if (!isempty(gval(n)) && (to = shr_mapped(old, gco2t(gckey(n)))) != 0) {
         TValue nk;
         Table *t = shr_newof(old, to);
+        getnodekey(L, &k, n);
+        setobj(L, &v, gval(n));
         sethvalue(L, &nk, t);
         luaH_set(L, h, &nk, &v);
         invalidateTMcache(h);
-        if (h->node != nodes) goto again;  /* the old pair has moved, and is met again */
+        n = nodefromval(getgeneric(h, &k, 0));  /* it may have moved */
+        again = 1;
       }
       setempty(gval(n));
+      setdeadkey(n);
     }
-    setdeadkey(n);
-  }
+  } while (again);
 }
 
 /* What anchors strings for C code (upvalues of C functions, user values, the registry)
@@ -293,13 +296,15 @@ static void shr_renewall (lua_State *L, void *ud) {
 LUA_API void skein_renew (lua_State *L, ShrOld *olds, size_t n) {
   ShrRenew r;
   global_State *g = G(L);
-  lu_byte stopem = g->gcstopem;
+  lu_byte stopem = g->gcstopem, stopped = g->gcstp;
   TStatus status;
   r.olds = olds;
   r.n = n;
   g->gcstopem = 1;  /* no collection in the middle, whatever is allocated */
+  g->gcstp |= GCSTPGC;
   status = luaD_rawrunprotected(L, shr_renewall, &r);
   g->gcstopem = stopem;
+  g->gcstp = stopped;
   if (status != LUA_OK) luaD_throw(L, status);
 }
 
@@ -312,6 +317,7 @@ LUA_API int skein_scan (lua_State *L, ShrWatch *watches, size_t n) {
   if (G(L)->gcstp & (GCSTPGC | GCSTPCLS)) return 0;
   shr_watches = watches;
   shr_nwatches = n;
+  shr_unheld = NULL;
   luaC_fullgc(L, 0);          /* all modes: marks everything from the roots in one go */
   shr_watches = NULL;
   shr_nwatches = 0;

@@ -1,0 +1,244 @@
+--- Tables that all services of the process read and nobody copies.
+---
+--- A service named `sharetable` keeps the current version of each table. Its answers are pointers; opening one (`skein.share`) takes
+--- a lease, so a version stays as long as this service may refer to it. `update` goes over to new versions wherever this service refers
+--- to old ones.
+local skynet = require "skynet"
+local service = require "skynet.service"
+local share = require "skein.share"
+
+--- The main function of the service. It travels as bytecode, so it can't use locals of this file.
+local function main()
+    local skynet = require "skynet"
+    local share = require "skein.share"
+
+    --- Who has not gone over to the current version by now is asked to look whether it still refers to an old one: first after
+    --- a second, then every minute.
+    local FIRST <const>, NEXT <const> = 100, 6000
+
+    ---@class Version
+    ---@field ptr lightuserdata
+    ---@field size integer
+
+    ---@type table<string, userdata>  matrices
+    local current = {}
+    ---@type table<string, Version[]>  versions that may still be read
+    local history = {}
+    local reminding = false
+
+    --- Forgets versions that nobody reads any more. True if there are others.
+    local function forget()
+        local left = false
+        for name, versions in pairs(history) do
+            for i = #versions, 1, -1 do
+                if share.holders(versions[i].ptr) then
+                    left = true
+                else
+                    skynet.error(string.format("Delete a version (%s) of %s", versions[i].ptr, name))
+                    table.remove(versions, i)
+                end
+            end
+            if #versions == 0 then history[name] = nil end
+        end
+        return left
+    end
+
+    local function remind()
+        if not forget() then
+            reminding = false
+            return
+        end
+        local told = {}
+        for _, versions in pairs(history) do
+            for _, version in ipairs(versions) do
+                for _, holder in ipairs(share.holders(version.ptr) or {}) do
+                    if not told[holder] then skynet.send(holder, "debug", "SHARESCAN") end
+                    told[holder] = true
+                end
+            end
+        end
+        skynet.timeout(NEXT, remind)
+    end
+
+    local function publish(name, ...)
+        local matrix = share.build(name, ...)
+        local before = current[name]
+        current[name] = matrix
+        if not before then return end
+        share.succeed(before:getptr(), matrix:getptr())
+        local versions = history[name] or {}
+        history[name] = versions
+        versions[#versions + 1] = { ptr = before:getptr(), size = before:size() }
+        before:close()
+        forget()
+        if not reminding then
+            reminding = true
+            skynet.timeout(FIRST, remind)
+        end
+    end
+
+    local command = {}
+
+    function command.loadfile(filename, ...)
+        publish(filename, "@" .. filename, ...)
+        skynet.ret()
+    end
+
+    function command.loadstring(name, source, ...)
+        publish(name, source, ...)
+        skynet.ret()
+    end
+
+    function command.loadtable(name, ptr, size)
+        local ok, why = pcall(publish, name, "local unpack, ptr, size = ... return unpack(ptr, size)", skynet.unpack, ptr, size)
+        skynet.trash(ptr, size)
+        assert(ok, why)
+        skynet.ret()
+    end
+
+    function command.query(name)
+        local matrix = current[name]
+        skynet.retpack(matrix and matrix:getptr())
+    end
+
+    function command.queryall(names)
+        local found = {}
+        if names then
+            for _, name in pairs(names) do
+                found[name] = current[name] and current[name]:getptr()
+            end
+        else
+            for name, matrix in pairs(current) do
+                found[name] = matrix:getptr()
+            end
+        end
+        skynet.retpack(found)
+    end
+
+    --- A reader has gone; its leases ended with its state.
+    function command.close()
+        forget()
+        skynet.ignoreret()
+    end
+
+    skynet.dispatch("lua", function(_, _, name, ...) command[name](...) end)
+
+    skynet.info_func(function()
+        forget()
+        local info = {}
+        for name, matrix in pairs(current) do
+            local lines = {}
+            for _, version in ipairs(history[name] or {}) do
+                local holders = share.holders(version.ptr) or {}
+                for i, holder in ipairs(holders) do
+                    holders[i] = skynet.address(holder)
+                end
+                lines[#lines + 1] = string.format("%s [%d]: (%s)", version.ptr, version.size, table.concat(holders, ","))
+            end
+            info[name] = {
+                current = matrix:getptr(),
+                size = matrix:size(),
+                history = #lines > 0 and table.concat(lines, "\n\t") or nil,
+            }
+        end
+        return info
+    end)
+end
+
+local sharetable = {}
+
+--- The service. Set when this one starts.
+---@type integer
+sharetable.address = nil
+
+skynet.init(function() sharetable.address = service.new("sharetable", main) end)
+
+---@type table<string, boolean>  tables this service has asked for
+local known = {}
+
+--- Defines the table `filename`: what the file returns.
+---@async
+---@param filename string
+---@param ... boolean|number|lightuserdata  arguments of the file
+function sharetable.loadfile(filename, ...)
+    assert(filename)
+    skynet.call(sharetable.address, "lua", "loadfile", filename, ...)
+end
+
+--- Defines a table: what the Lua text returns.
+---@async
+---@param name string
+---@param source string
+---@param ... boolean|number|lightuserdata  arguments of the text
+function sharetable.loadstring(name, source, ...)
+    assert(name)
+    skynet.call(sharetable.address, "lua", "loadstring", name, source, ...)
+end
+
+--- Defines a table: a copy of `tbl`.
+---@async
+---@param name string
+---@param tbl table
+function sharetable.loadtable(name, tbl)
+    assert(type(tbl) == "table")
+    skynet.call(sharetable.address, "lua", "loadtable", name, skynet.pack(tbl))
+end
+
+--- The table, or nil if there is none of this name. The same one until this service calls `update`, or asks again.
+---@async
+---@param name string
+---@return table?
+function sharetable.query(name)
+    -- A version may be replaced and gone while its pointer is on the way.
+    while true do
+        local ptr = skynet.call(sharetable.address, "lua", "query", name)
+        if not ptr then return nil end
+        local found = share.open(ptr)
+        if found then
+            known[name] = true
+            return found
+        end
+    end
+end
+
+--- Tables by name: all there are, or those of the list.
+---@async
+---@param names string[]?
+---@return table<string, table>
+function sharetable.queryall(names)
+    local found = {}
+    local pointers = skynet.call(sharetable.address, "lua", "queryall", names)
+    for name, ptr in pairs(pointers) do
+        found[name] = share.open(ptr) or sharetable.query(name)
+        known[name] = true
+    end
+    return found
+end
+
+--- Goes over to the current versions of these tables, as far as this service has asked for them: every reference to an old
+--- table becomes one to the table at the same place in the new version, or nil.
+---@async
+---@param ... string  names
+function sharetable.update(...)
+    local names = {}
+    for _, name in ipairs { ... } do
+        if known[name] then names[#names + 1] = name end
+    end
+    while #names > 0 do
+        local pointers = {}
+        for _, ptr in pairs(skynet.call(sharetable.address, "lua", "queryall", names)) do
+            pointers[#pointers + 1] = ptr
+        end
+        -- Unless one of them was replaced meanwhile.
+        if share.renew(table.unpack(pointers)) then break end
+    end
+end
+
+--- Forgets what this service has asked for, and lets go of tables that it no longer refers to.
+function sharetable.close()
+    known = {}
+    share.scan()
+    if sharetable.address then skynet.send(sharetable.address, "lua", "close") end
+end
+
+return sharetable
