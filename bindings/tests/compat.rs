@@ -218,8 +218,10 @@ fn every_embedded_file_has_its_rows() {
     }
     for (title, rows) in listed {
         let name = title.strip_prefix("service ").unwrap();
+        // Some are functions inside of a module.
+        let made = library.contains(&format!("skynet.{name}"));
         assert!(
-            services.contains(name) || rows.values().all(Row::missing),
+            services.contains(name) || made || rows.values().all(Row::missing),
             "the table has `{name}`, the binary has not"
         );
     }

@@ -147,9 +147,9 @@ end
 
 local sharetable = {}
 
---- The service. Set when this one starts.
----@type integer
-sharetable.address = nil
+--- The service; false until this one starts.
+---@type integer|false
+sharetable.address = false
 
 skynet.init(function() sharetable.address = service.new("sharetable", main) end)
 
