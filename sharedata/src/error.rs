@@ -1,8 +1,5 @@
 //! Why a segment could not be made or opened.
 
-use std::io;
-use std::path::PathBuf;
-
 /// Why a segment could not be made, or not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,20 +19,4 @@ pub enum Error {
     /// What was to be frozen cannot be.
     #[error("{0}")]
     Refused(String),
-    /// A file or directory of the domain could not be used.
-    #[error("{}: {source}", .path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file is not what it should be, and was not mapped.
-    #[error("{}: {reason}", .path.display())]
-    Alien {
-        /// Which one.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
 }

@@ -96,10 +96,7 @@ impl Draft {
     }
 
     /// An empty draft in a window that `take` gets.
-    pub(crate) fn within(
-        space: &'static Space,
-        take: impl Fn(usize) -> Option<usize>,
-    ) -> Result<Draft, Error> {
+    fn within(space: &'static Space, take: impl Fn(usize) -> Option<usize>) -> Result<Draft, Error> {
         let largest = space.largest();
         if range::reserve()? < 1 << range::BITS {
             return Err(Error::NoSpace);
@@ -156,19 +153,13 @@ impl Draft {
             }
         }
         self.space.trim(self.base, size);
-        let segment = Segment::publish(self.space, self.base, size, header, Backing::Own);
+        let segment = Segment::publish(self.space, self.base, size, header);
         std::mem::forget(self);
         Ok(segment)
     }
 
     /// Writes the header into its place.
-    pub(crate) fn write_header(
-        &self,
-        name: &str,
-        contents: Contents,
-        origin: Origin,
-        version: u64,
-    ) -> Header {
+    fn write_header(&self, name: &str, contents: Contents, origin: Origin, version: u64) -> Header {
         let mut header = Header {
             magic: MAGIC,
             layout: LAYOUT,
@@ -211,13 +202,6 @@ pub struct Origin {
     pub machine: u64,
 }
 
-/// Where the bytes of a segment live.
-#[derive(Debug)]
-pub(crate) enum Backing {
-    /// Private memory.
-    Own,
-}
-
 /// A sealed segment, mapped.
 #[derive(Debug)]
 pub struct Segment {
@@ -226,8 +210,6 @@ pub struct Segment {
     /// Bytes mapped.
     mapped: usize,
     header: Header,
-    #[expect(dead_code, reason = "keeps the file and its lock")]
-    backing: Backing,
     retired: AtomicBool,
     history: Mutex<History>,
 }
@@ -261,19 +243,12 @@ fn live() -> MutexGuard<'static, BTreeMap<usize, Weak<Segment>>> {
 }
 
 impl Segment {
-    pub(crate) fn publish(
-        space: &'static Space,
-        base: usize,
-        mapped: usize,
-        header: Header,
-        backing: Backing,
-    ) -> Arc<Segment> {
+    fn publish(space: &'static Space, base: usize, mapped: usize, header: Header) -> Arc<Segment> {
         let segment = Arc::new(Segment {
             space,
             base,
             mapped,
             header,
-            backing,
             retired: AtomicBool::new(false),
             history: Mutex::default(),
         });

@@ -1,6 +1,6 @@
 //! Addresses of segments: who takes which, and when they may be taken again.
 //!
-//! The part of the range behind the heaps is cut in two: one half for segments of this process, the other for those of a
+//! The part of the range behind the heaps is cut in two: one half for segments of this process, the other kept for those of a
 //! domain, whose addresses must be free in every process of it. Addresses are handed out in a circle. So what was given
 //! back is not used again before everything else was: a stale pointer hits nothing for as long as possible.
 //!
@@ -21,8 +21,6 @@ const MIDDLE: usize = range::SEGMENTS + (range::CODE - range::SEGMENTS) / 2;
 
 /// Segments of this process.
 pub(crate) static OWN: Space = Space::new(range::SEGMENTS, MIDDLE);
-/// Segments of a domain.
-pub(crate) static DOMAIN: Space = Space::new(MIDDLE, range::CODE);
 
 /// A run of addresses that is handed out in pieces.
 #[derive(Debug)]
@@ -50,11 +48,6 @@ impl Space {
         self.inner.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// Whether an address belongs to this part.
-    pub(crate) fn holds(&self, address: usize) -> bool {
-        (self.first..self.end).contains(&address)
-    }
-
     /// The largest window there is: a 128th of the part.
     pub(crate) fn largest(&self) -> usize {
         (self.end - self.first) / 128
@@ -68,16 +61,6 @@ impl Space {
         inner.taken.insert(at, size);
         inner.next = at + size - self.first;
         Some(at)
-    }
-
-    /// Takes this very window, if it is free.
-    pub(crate) fn take_at(&self, at: usize, size: usize) -> bool {
-        let mut inner = self.inner();
-        let free = at >= self.first && at + size <= self.end && inner.gap(at, at + size, size) == Some(at);
-        if free {
-            inner.taken.insert(at, size);
-        }
-        free
     }
 
     /// Gives back all but the first `size` bytes of a window.
@@ -128,7 +111,6 @@ mod tests {
         assert_eq!(space.take(20), None);
         assert_eq!(space.take(10), Some(1000));
         space.give(second);
-        assert!(space.take_at(1020, 10) && !space.take_at(1025, 10) && !space.take_at(1095, 10));
-        assert_eq!(space.take(20), Some(1030));
+        assert_eq!(space.take(20), Some(1010));
     }
 }
