@@ -19,6 +19,7 @@ function share.freeze(name, table) end
 --- The table that a pointer names; nothing if that version is gone.
 ---@param pointer lightuserdata
 ---@return table?
+---@return integer? old  leases of this service on versions that are no longer current
 function share.open(pointer) end
 
 --- Says that one version comes after another.

@@ -193,9 +193,11 @@ function sharetable.query(name)
     while true do
         local ptr = skynet.call(sharetable.address, "lua", "query", name)
         if not ptr then return nil end
-        local found = share.open(ptr)
+        local found, old = share.open(ptr)
         if found then
             known[name] = true
+            -- Who asks again and again instead of going over must not keep all versions until somebody reminds it.
+            if old > 1 then share.scan() end
             return found
         end
     end
@@ -209,7 +211,7 @@ function sharetable.queryall(names)
     local found = {}
     local pointers = skynet.call(sharetable.address, "lua", "queryall", names)
     for name, ptr in pairs(pointers) do
-        found[name] = share.open(ptr) or sharetable.query(name)
+        found[name] = (share.open(ptr)) or sharetable.query(name)
         known[name] = true
     end
     return found

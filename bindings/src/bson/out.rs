@@ -88,8 +88,7 @@ impl<S: Store> Out<S> {
         if needed > LONGEST {
             return Err(Raise::new("a bson document of 2 GiB or more"));
         }
-        (self.first, self.room) =
-            self.store.grow(self.len, needed.max(self.room * 2).clamp(64, LONGEST))?;
+        (self.first, self.room) = self.store.grow(self.len, needed.max(self.room * 2).clamp(64, LONGEST))?;
         Ok(())
     }
 

@@ -19,10 +19,19 @@ pub(super) unsafe extern "C-unwind" fn clone(state: *mut lua_State) -> c_int {
     1
 }
 
-/// `share.open(pointer): table?`. Nothing if there is no such version any more.
+/// `share.open(pointer): table?, integer?`. Nothing if there is no such version any more. With the table comes how many versions
+/// this state has leases on that are no longer current.
 pub(super) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     // SAFETY: as in `clone`.
-    c_int::from(unsafe { push_root(state, address(state, 1)) })
+    unsafe {
+        if !push_root(state, address(state, 1)) {
+            return 0;
+        }
+        let service = service(state);
+        let old = guard(|| Ok(service.leases.borrow().iter().filter(|it| it.is_retired()).count()));
+        ffi::lua_pushinteger(state, old.unwrap_or(0) as i64);
+    }
+    2
 }
 
 /// Takes a lease on the version whose root is at an address, and pushes its table.
