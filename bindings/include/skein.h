@@ -101,6 +101,76 @@ void skynet_setenv (const char *key, const char *value);
 /* Says on stderr how much memory the running Lua service has. */
 void skynet_debug_memory (const char *info);
 
+/*
+** Sockets. What happens on one is a message of PTYPE_SOCKET to the service that started it, whose body is this. With a buffer
+** (DATA: `ud` bytes; UDP: `ud` bytes and the sender's address behind them) that is yours to skynet_free, or to send; without one
+** a text follows the struct, up to the end of the body, not ended by a NUL.
+*/
+struct skynet_socket_message {
+  int type;
+  int id;
+  int ud;
+  char *buffer;
+};
+
+#define SKYNET_SOCKET_TYPE_DATA 1
+#define SKYNET_SOCKET_TYPE_CONNECT 2    /* ready; of a listener, `ud` is its port */
+#define SKYNET_SOCKET_TYPE_CLOSE 3
+#define SKYNET_SOCKET_TYPE_ACCEPT 4     /* `ud` is the id of a new connection, to be started; the text is its address */
+#define SKYNET_SOCKET_TYPE_ERROR 5
+#define SKYNET_SOCKET_TYPE_UDP 6
+#define SKYNET_SOCKET_TYPE_WARNING 7    /* `ud` KiB wait to be sent */
+
+/* What is to be sent: memory as for PTYPE_TAG_DONTCOPY, or bytes that stay yours. */
+#define SOCKET_BUFFER_MEMORY 0
+#define SOCKET_BUFFER_OBJECT 1          /* not supported */
+#define SOCKET_BUFFER_RAWPOINTER 2
+
+struct socket_sendbuffer {
+  int id;
+  int type;
+  const void *buffer;
+  size_t sz;
+};
+
+/* Answer an id, or -1 and a line in the log. A listener and what it accepts have yet to be started. */
+int skynet_socket_listen (struct skynet_context *ctx, const char *host, int port, int backlog);
+int skynet_socket_connect (struct skynet_context *ctx, const char *host, int port);
+int skynet_socket_bind (struct skynet_context *ctx, int fd);
+int skynet_socket_udp (struct skynet_context *ctx, const char *host, int port);
+int skynet_socket_udp_dial (struct skynet_context *ctx, const char *host, int port);
+int skynet_socket_udp_listen (struct skynet_context *ctx, const char *host, int port);
+
+void skynet_socket_start (struct skynet_context *ctx, int id);
+void skynet_socket_pause (struct skynet_context *ctx, int id);
+void skynet_socket_nodelay (struct skynet_context *ctx, int id);
+/* After what waits has been sent; at once. */
+void skynet_socket_close (struct skynet_context *ctx, int id);
+void skynet_socket_shutdown (struct skynet_context *ctx, int id);
+
+/* Answer 0, or -1 if nothing will be sent. */
+int skynet_socket_sendbuffer (struct skynet_context *ctx, struct socket_sendbuffer *buffer);
+int skynet_socket_sendbuffer_lowpriority (struct skynet_context *ctx, struct socket_sendbuffer *buffer);
+int skynet_socket_udp_connect (struct skynet_context *ctx, int id, const char *host, int port);
+int skynet_socket_udp_sendbuffer (struct skynet_context *ctx, const char *address, struct socket_sendbuffer *buffer);
+/* The sender of a datagram, inside of its event. */
+const char *skynet_socket_udp_address (struct skynet_socket_message *message, int *addrsz);
+
+static inline int skynet_socket_send (struct skynet_context *ctx, int id, void *buffer, int sz) {
+  struct socket_sendbuffer data = { id, sz < 0 ? SOCKET_BUFFER_OBJECT : SOCKET_BUFFER_MEMORY, buffer, (size_t)(sz < 0 ? 0 : sz) };
+  return skynet_socket_sendbuffer(ctx, &data);
+}
+
+static inline int skynet_socket_send_lowpriority (struct skynet_context *ctx, int id, void *buffer, int sz) {
+  struct socket_sendbuffer data = { id, sz < 0 ? SOCKET_BUFFER_OBJECT : SOCKET_BUFFER_MEMORY, buffer, (size_t)(sz < 0 ? 0 : sz) };
+  return skynet_socket_sendbuffer_lowpriority(ctx, &data);
+}
+
+static inline int skynet_socket_udp_send (struct skynet_context *ctx, int id, const char *address, const void *buffer, int sz) {
+  struct socket_sendbuffer data = { id, SOCKET_BUFFER_RAWPOINTER, buffer, (size_t)(sz < 0 ? 0 : sz) };
+  return skynet_socket_udp_sendbuffer(ctx, address, &data);
+}
+
 #ifdef __cplusplus
 }
 #endif

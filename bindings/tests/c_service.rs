@@ -2,7 +2,10 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
 use std::process::Command;
+use std::time::Duration;
 
 use common::{Ended, Site};
 
@@ -180,4 +183,48 @@ end)"#
         ],
     );
     assert!(ended.stdout.contains("freed\tfalse"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_service_in_c_has_sockets() {
+    let site = Site::with_main(
+        "local skynet = require 'skynet' require 'skynet.manager'
+        skynet.start(function() skynet.launch('echo', skynet.getenv 'udp') end)",
+    );
+    build(&site, "echo");
+    // A port that was free a moment ago.
+    let port = UdpSocket::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
+    site.config(&format!("cpath = './?.so'\nudp = {port}"));
+    let mut node = site.start(&["config"]);
+    let log = node.wait_for("stdout", "streams on ");
+    assert!(log.contains("no host -1, no port -1, no socket -1"), "{log}");
+    let streams: u16 = log.split("streams on ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+
+    let mut stream = TcpStream::connect(("127.0.0.1", streams)).expect("the service listens");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let large = vec![b'e'; 300_000];
+    let mut writer = stream.try_clone().expect("a second handle");
+    let writing = std::thread::spawn(move || {
+        writer.write_all(&large).expect("the service reads");
+        large
+    });
+    let mut back = vec![0; 300_000];
+    stream.read_exact(&mut back).expect("the echo");
+    assert!(back == writing.join().expect("the writer"));
+    stream.write_all(b"keep").expect("the service reads");
+    node.wait_for("stdout", "accepted 127.0.0.1:");
+    node.wait_for("stdout", "keeps it");
+    stream.write_all(b"bye!").expect("the service reads");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("the end");
+    assert_eq!(rest, b"so longkeep\0");
+    node.wait_for("stdout", "kept keep");
+
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    socket.send_to(b"a datagram", ("127.0.0.1", port)).expect("sent");
+    let mut bytes = [0; 100];
+    let (size, _) = socket.recv_from(&mut bytes).expect("the echo");
+    assert_eq!(&bytes[..size], b"a datagram");
+    node.wait_for("stdout", "a datagram of 10, sender of 7");
 }

@@ -420,7 +420,7 @@ unsafe fn body(
 
 /// # Safety
 /// `message` was given to us.
-unsafe fn drop_given(message: *mut c_void) {
+pub(super) unsafe fn drop_given(message: *mut c_void) {
     if range::contains(message.cast()) {
         discard(message.addr());
     } else {
@@ -431,7 +431,7 @@ unsafe fn drop_given(message: *mut c_void) {
 
 /// # Safety
 /// As `free`.
-unsafe fn free_foreign(at: NonNull<u8>, _: usize) {
+pub(super) unsafe fn free_foreign(at: NonNull<u8>, _: usize) {
     // SAFETY: by the caller's promise.
     unsafe { free(at.as_ptr().cast()) }
 }
@@ -447,7 +447,7 @@ fn too_large(ctx: &ServiceContext, to: &To<'_>) -> c_int {
 }
 
 /// Runs `work`; a panic is logged, and nothing comes back.
-fn guarded<T>(ctx: &ServiceContext, work: impl FnOnce() -> T) -> Option<T> {
+pub(super) fn guarded<T>(ctx: &ServiceContext, work: impl FnOnce() -> T) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(work));
     if done.is_err() {
         ctx.log("error: a function of the C interface panicked");
@@ -466,7 +466,7 @@ fn kept(mut answer: Vec<u8>) -> *const c_char {
 
 /// # Safety
 /// `text` is NULL or ends in a NUL, and is good for `'a`.
-unsafe fn text<'a>(text: *const c_char) -> &'a [u8] {
+pub(super) unsafe fn text<'a>(text: *const c_char) -> &'a [u8] {
     // SAFETY: by the caller's promise.
     if text.is_null() { &[] } else { unsafe { CStr::from_ptr(text) }.to_bytes() }
 }

@@ -5,7 +5,7 @@
 //! `include/skein.h` declares them.
 //!
 //! * [`service`]: a shared object of `cpath` as a service;
-//! * [`exports`]: the functions;
+//! * [`exports`]: the functions; [`socket`]: those for sockets;
 //! * [`running`]: who runs on this thread, and what it may give away;
 //! * [`held`]: blocks that C code keeps;
 //! * [`malloc`]: the process's `malloc` family; [`foreign`]: memory of it that Lua sends.
@@ -20,6 +20,7 @@ mod held;
 mod malloc;
 pub(crate) mod running;
 mod service;
+mod socket;
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -32,6 +33,7 @@ static NODE: Mutex<Weak<Node>> = Mutex::new(Weak::new());
 pub(crate) fn register(node: &Arc<Node>) {
     exports::keep();
     malloc::keep();
+    socket::keep();
     foreign::begin();
     node.on_quiet(malloc::give_back);
     *NODE.lock().unwrap_or_else(|it| it.into_inner()) = Arc::downgrade(node);

@@ -17,10 +17,11 @@ use std::ptr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
-use skein_runtime::{Factory, InitError, Message, Service, ServiceContext, Signaller};
+use skein_arena::Block;
+use skein_runtime::{Factory, InitError, Message, MessageType, Service, ServiceContext, Signaller};
 
-use super::held;
 use super::running::{Call, Scope};
+use super::{held, socket};
 
 type Create = unsafe extern "C" fn() -> *mut c_void;
 type Init = unsafe extern "C" fn(*mut c_void, *const ServiceContext, *const c_char) -> c_int;
@@ -146,7 +147,11 @@ impl Service for CService {
         let Callback { function: Some(function), ud } = self.callback.get() else { return };
         let (ty, session, source) = (message.ty().0, message.session(), message.source().0);
         let (at, size) = (message.as_ptr(), message.len());
-        let call = self.call(ctx, Some(message));
+        let mut block = message.into_block();
+        if ty == MessageType::SOCKET.0 {
+            socket::adopt(&mut block);
+        }
+        let call = self.call(ctx, Some(block));
         let scope = Scope::native(&call);
         // SAFETY: who installed the callback promised that it may be called so. The bytes stay until it gives them away.
         let kept =
@@ -191,12 +196,8 @@ impl Service for CService {
 }
 
 impl CService {
-    fn call(&self, ctx: &Arc<ServiceContext>, message: Option<Message>) -> Call {
-        Call {
-            context: Arc::as_ptr(ctx),
-            callback: &raw const self.callback,
-            message: RefCell::new(message.map(Message::into_block)),
-        }
+    fn call(&self, ctx: &Arc<ServiceContext>, message: Option<Block>) -> Call {
+        Call { context: Arc::as_ptr(ctx), callback: &raw const self.callback, message: RefCell::new(message) }
     }
 }
 
