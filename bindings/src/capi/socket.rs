@@ -121,8 +121,8 @@ unsafe fn data<'a>(ctx: &ServiceContext, buffer: &'a SendBuffer) -> Option<Data<
     let at = NonNull::new(buffer.buffer.cast_mut().cast::<u8>());
     let wrong = match (buffer.kind, at) {
         (MEMORY | RAW_POINTER, None) if buffer.size == 0 => return Some(Data::Bytes(&[])),
-        // SAFETY: by the caller's promise.
         (RAW_POINTER, Some(at)) => {
+            // SAFETY: by the caller's promise.
             return Some(Data::Bytes(unsafe { slice::from_raw_parts(at.as_ptr(), buffer.size) }));
         }
         (MEMORY, Some(at)) if range::contains(at.as_ptr()) => {
