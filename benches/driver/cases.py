@@ -70,6 +70,17 @@ FIGURES = [
     Figure("forward", "forward_1m", "a block of 1 MiB handed on"),
     Figure("forward", "forward_64k", "… beside skynet's 64 KiB string", goal=50, against="string_64k"),
     Figure("multicast", "multicast_64k", "64 KiB to 100 services, a delivery", mark=10, goal=50),
+    *[
+        Figure("cluster", f"cluster_{what}_{size}", f"cluster: {label}, {name}", mark=1.5)
+        for what, label in [("request", "a request packed"), ("unpack_request", "… taken apart"),
+                            ("response", "a response packed"), ("unpack_response", "… taken apart")]
+        for size, name in [("small", "64 B"), ("frame", "30 KB"), ("parts", "256 KiB")]
+    ],
+    *[
+        Figure("sproto", f"sproto_{what}_{value}", f"sproto: {what}, {label}", mark=1.5)
+        for what in ["encode", "decode", "pack", "unpack"]
+        for value, label in [("player", "a player"), ("move", "five fields"), ("scores", "500 integers")]
+    ],
     Figure("launch", "launch", "a service launched", mark=2, goal=8),
     Figure("launch", "idle_service", "memory of an idle service", "most", mark=40 << 10, goal=24 << 10),
     Figure("timers", "timer", "a timer set, due and run", mark=3, goal=6, rate=False),

@@ -18,6 +18,7 @@ pub mod library;
 mod alloc;
 mod bson;
 mod capi;
+mod cluster;
 mod codecache;
 mod crypt;
 mod debugchannel;
@@ -33,6 +34,7 @@ mod raw;
 mod seri;
 mod share;
 mod socket;
+mod sproto;
 mod state;
 
 pub use config::ConfigError;
@@ -48,6 +50,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"skein.dispatch", dispatch::open),
     (c"skein.multicast", multicast::open_delivery),
     (c"skein.share", share::open_share),
+    (c"skynet.cluster.core", cluster::open),
     (c"skynet.core", core::open_core),
     (c"skynet.crypt", crypt::open),
     (c"skynet.debugchannel", debugchannel::open),
@@ -57,6 +60,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"skynet.netpack", netpack::open),
     (c"skynet.sharetable.core", share::open_core),
     (c"skynet.socketdriver", socket::open),
+    (c"sproto.core", sproto::open),
 ];
 
 /// Why a node did not run. `Display` is one line.

@@ -17,6 +17,8 @@ local modules = {
     ["skynet.mongo.driver"] = require "skynet.mongo.driver",
     ["skynet.crypt"] = require "skynet.crypt",
     ["skein.crypt"] = require "skein.crypt",
+    ["skynet.cluster.core"] = require "skynet.cluster.core",
+    ["sproto.core"] = require "sproto.core",
     ["skynet.multicast.core"] = require "skynet.multicast.core",
     ["skein.multicast"] = require "skein.multicast",
 }
@@ -72,6 +74,11 @@ local function package_pointer()
     return p, n
 end
 
+local sproto = require "sproto.core"
+local SCHEMA <const> = require("sprotoparser").parse ".T { i 0 : integer s 1 : *string t 2 : T } p 1 { request T response nil }"
+local schema = sproto.newproto(SCHEMA)
+local record = sproto.querytype(schema, "T")
+
 local values = {
     ["nil"] = function() end,
     ["true"] = function() return true end,
@@ -114,6 +121,8 @@ local values = {
     ["header"] = function() return pointer(address_of((block())) - 32) end,
     ["stale"] = stale,
     ["doubled"] = doubled,
+    ["schema"] = function() return schema end,
+    ["type"] = function() return record end,
     ["package pointer"] = function() return (package_pointer()) end,
     ["package"] = function() return packages.bind(package_pointer(), 1) end,
 }
@@ -163,6 +172,27 @@ local good = {
     intcommand = function() return { "GETENV", "thread" } end,
     addresscommand = function() return { "QUERY", ".logger" } end,
     trace = function() return { "tag", "user", coroutine.running(), 1 } end,
+    newproto = function() return { SCHEMA } end,
+    deleteproto = function() return { (sproto.newproto(SCHEMA)) } end,
+    dumpproto = function() return { schema } end,
+    querytype = function() return { schema, "T" } end,
+    protocol = function() return { schema, "p" } end,
+    saveproto = function() return { schema, 3 } end,
+    loadproto = function() return { 3 } end,
+    encode = function() return { record, { i = 1, s = { "x" }, t = {} } } end,
+    decode = function() return { record, "\1\0\4\0" } end,
+    ["sproto.core.pack"] = function() return { "text" } end,
+    ["sproto.core.unpack"] = function() return { "\1x" } end,
+    default = function() return { record } end,
+    packrequest = function() local p, n = block() return { 1, 1, p, n } end,
+    packpush = function() local p, n = block() return { "@name", 1, p, n } end,
+    packtrace = function() return { "tag" } end,
+    unpackrequest = function() local p, n = block() return { p, n } end,
+    packresponse = function() local p, n = block() return { 1, true, p, n } end,
+    unpackresponse = function() local p, n = block() return { p, n } end,
+    append = function() local p, n = block() return { { 0 }, p, n } end,
+    concat = function() return { { 3, "abc" } } end,
+    isname = function() return { "@name" } end,
     ["skynet.multicast.core.pack"] = function() return { block() } end,
     packremote = function() return { block() } end,
     ["skynet.multicast.core.unpack"] = function() return { package_pointer() } end,

@@ -19,7 +19,9 @@ local NATIVE <const> = {
     ["skein.dispatch"] = "dispatch",
     ["skein.share"] = "share",
     ["skynet.crypt"] = "crypt",
+    ["skynet.cluster.core"] = "cluster",
     ["skynet.multicast.core"] = "multicast",
+    ["sproto.core"] = "sproto",
     ["skein.multicast"] = "delivery",
     ["skynet.sharetable.core"] = "sharetable",
 }

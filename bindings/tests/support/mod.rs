@@ -130,16 +130,6 @@ pub(crate) fn describe(value: &Value) -> Json {
     }
 }
 
-/// Several values in that form.
-pub(crate) fn describe_all(values: &MultiValue) -> Json {
-    Json::Array(values.iter().map(describe).collect())
-}
-
-/// The bytes of a recorded Lua text: the golden files spell them as characters.
-pub(crate) fn source(text: &str) -> Vec<u8> {
-    text.chars().map(|it| u8::try_from(u32::from(it)).expect("the vectors keep to one byte")).collect()
-}
-
 /// Brings recorded values into the form that [`describe_all`] gives: without the decimals of reals, pairs in our order.
 pub(crate) fn normal(value: &Json) -> Json {
     match value {
@@ -152,6 +142,16 @@ pub(crate) fn normal(value: &Json) -> Json {
         }
         other => other.clone(),
     }
+}
+
+/// Several values in that form.
+pub(crate) fn describe_all(values: &MultiValue) -> Json {
+    Json::Array(values.iter().map(describe).collect())
+}
+
+/// The bytes of a recorded Lua text: the golden files spell them as characters.
+pub(crate) fn source(text: &str) -> Vec<u8> {
+    text.chars().map(|it| u8::try_from(u32::from(it)).expect("the vectors keep to one byte")).collect()
 }
 
 /// Lower-case hexadecimal.

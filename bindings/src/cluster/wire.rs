@@ -1,0 +1,242 @@
+//! The bytes of the cluster protocol: what one node sends another, without Lua.
+//!
+//! Every unit is a frame: 2 bytes size, big-endian, and that many bytes of body; numbers inside the body are little-endian. A
+//! request has a kind, an address (number or name), a session and its payload; one of [`MULTI`] bytes or more goes as a header
+//! with the total size, and parts behind it. A response has a session, a kind and data. docs/cluster.md has the tables.
+//!
+//! # From skynet
+//! lua-cluster.c: `packreq_number`, `packreq_string` → [`request`]; `packreq_multi` → [`part`]; `unpackreq_number`,
+//! `unpackreq_string`, `unpackmreq_*` → [`read_request`]; `lpackresponse` → [`response`]; `lunpackresponse` → [`read_response`].
+
+/// Bytes of one part of a large message, and the size from which a request is large.
+pub(super) const MULTI: usize = 0x8000;
+
+/// The longest header of any unit, frame size included: a request by a name of 255 bytes.
+pub(super) const LONGEST: usize = 2 + 2 + 255 + 4 + 4;
+
+/// Whom a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum To<'a> {
+    Number(u32),
+    Name(&'a [u8]),
+}
+
+/// What a request wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    Answer,
+    Nothing,
+}
+
+/// The first bytes of a unit, on the stack.
+pub(super) struct Head {
+    bytes: [u8; LONGEST],
+    len: usize,
+}
+
+impl Head {
+    fn new() -> Head {
+        Head { bytes: [0; LONGEST], len: 2 }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Writes the frame's size: what was put, and `more` bytes that follow.
+    fn finish(mut self, more: usize) -> Head {
+        let size = u16::try_from(self.len - 2 + more).expect("a unit is a part at most, and its header");
+        self.bytes[..2].copy_from_slice(&size.to_be_bytes());
+        self
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// How many parts a payload of `size` bytes has.
+pub(super) fn parts(size: usize) -> usize {
+    size.div_ceil(MULTI)
+}
+
+/// The first frame of a request, up to the payload: which belongs to it if it is smaller than [`MULTI`], and follows in parts
+/// otherwise. A name has 1 to 255 bytes.
+pub(super) fn request(to: To<'_>, session: u32, want: Want, size: u32) -> Head {
+    let multi = size as usize >= MULTI;
+    let kind = match (multi, want) {
+        (false, _) => 0x00,
+        (true, Want::Answer) => 0x01,
+        (true, Want::Nothing) => 0x41,
+    };
+    let mut head = Head::new();
+    match to {
+        To::Number(number) => {
+            head.put(&[kind]);
+            head.put(&number.to_le_bytes());
+        }
+        To::Name(name) => {
+            head.put(&[kind | 0x80, name.len() as u8]);
+            head.put(name);
+        }
+    }
+    // Of a large push the session only says which parts belong together.
+    let session = if !multi && want == Want::Nothing { 0 } else { session };
+    head.put(&session.to_le_bytes());
+    if multi {
+        head.put(&size.to_le_bytes());
+        return head.finish(0);
+    }
+    head.finish(size as usize)
+}
+
+/// The head of one part of a request.
+pub(super) fn part(session: u32, last: bool, size: usize) -> Head {
+    let mut head = Head::new();
+    head.put(&[if last { 0x03 } else { 0x02 }]);
+    head.put(&session.to_le_bytes());
+    head.finish(size)
+}
+
+/// The head of a trace tag's frame.
+pub(super) fn trace(size: usize) -> Head {
+    let mut head = Head::new();
+    head.put(&[0x04]);
+    head.finish(size)
+}
+
+/// What a unit of a response holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Answer {
+    Failed = 0,
+    Whole = 1,
+    Begin = 2,
+    Part = 3,
+    End = 4,
+}
+
+/// The head of a response's unit with `size` bytes of data.
+pub(super) fn response(session: u32, kind: Answer, size: usize) -> Head {
+    let mut head = Head::new();
+    head.put(&session.to_le_bytes());
+    head.put(&[kind as u8]);
+    head.finish(size)
+}
+
+/// A unit of a request, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Request<'a> {
+    /// All of it. Session 0: nobody waits for an answer.
+    Whole { to: To<'a>, session: u32, payload: &'a [u8] },
+    /// `total` bytes follow in parts.
+    Large { to: To<'a>, session: u32, total: u32, want: Want },
+    /// A part of a large one.
+    Part { session: u32, payload: &'a [u8], last: bool },
+    /// The tag of the request behind it.
+    Trace(&'a [u8]),
+}
+
+/// Why bytes are no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Malformed {
+    #[error("Invalid req package. size == 0")]
+    Empty,
+    #[error("Invalid cluster message (size={0})")]
+    Short(usize),
+    #[error("Invalid cluster message size {0} (multi req must be 13)")]
+    NotThirteen(usize),
+    #[error("Invalid cluster multi part message")]
+    ShortPart,
+    #[error("Invalid req package type {0}")]
+    Kind(i8),
+}
+
+/// Reads little-endian numbers from where it is known that they are.
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes[..4].try_into().expect("four bytes"))
+}
+
+/// Takes the body of a frame apart.
+///
+/// # Errors
+/// [`Malformed`].
+pub(super) fn read_request(body: &[u8]) -> Result<Request<'_>, Malformed> {
+    let (&kind, rest) = body.split_first().ok_or(Malformed::Empty)?;
+    match kind {
+        0x00 => {
+            if rest.len() < 8 {
+                return Err(Malformed::Short(body.len()));
+            }
+            let to = To::Number(number(rest));
+            Ok(Request::Whole { to, session: number(&rest[4..]), payload: &rest[8..] })
+        }
+        0x01 | 0x41 => {
+            if body.len() != 13 {
+                return Err(Malformed::NotThirteen(body.len()));
+            }
+            let (session, total) = (number(&rest[4..]), number(&rest[8..]));
+            Ok(Request::Large { to: To::Number(number(rest)), session, total, want: want(kind) })
+        }
+        0x02 | 0x03 => {
+            if rest.len() < 4 {
+                return Err(Malformed::ShortPart);
+            }
+            Ok(Request::Part { session: number(rest), payload: &rest[4..], last: kind == 0x03 })
+        }
+        0x04 => Ok(Request::Trace(rest)),
+        0x80 | 0x81 | 0xc1 => {
+            let short = Malformed::Short(body.len());
+            let (&len, rest) = rest.split_first().ok_or(short)?;
+            let (name, rest) = rest.split_at_checked(usize::from(len)).ok_or(short)?;
+            let (session, rest) = rest.split_at_checked(4).ok_or(short)?;
+            let (to, session) = (To::Name(name), number(session));
+            if kind == 0x80 {
+                return Ok(Request::Whole { to, session, payload: rest });
+            }
+            let total = number(rest.get(..4).ok_or(short)?);
+            Ok(Request::Large { to, session, total, want: want(kind) })
+        }
+        other => Err(Malformed::Kind(other as i8)),
+    }
+}
+
+fn want(kind: u8) -> Want {
+    if kind & 0x40 == 0 { Want::Answer } else { Want::Nothing }
+}
+
+/// A unit of a response, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Response<'a> {
+    Failed {
+        session: u32,
+        text: &'a [u8],
+    },
+    /// The whole, or the end of a large one.
+    Done {
+        session: u32,
+        data: &'a [u8],
+    },
+    Begin {
+        session: u32,
+        total: u32,
+    },
+    Part {
+        session: u32,
+        data: &'a [u8],
+    },
+}
+
+/// Takes the body of a frame apart; none if it is no response.
+pub(super) fn read_response(body: &[u8]) -> Option<Response<'_>> {
+    let (head, data) = body.split_at_checked(5)?;
+    let session = number(head);
+    match head[4] {
+        0 => Some(Response::Failed { session, text: data }),
+        1 | 4 => Some(Response::Done { session, data }),
+        2 if data.len() == 4 => Some(Response::Begin { session, total: number(data) }),
+        3 => Some(Response::Part { session, data }),
+        _ => None,
+    }
+}
