@@ -81,6 +81,10 @@ FIGURES = [
         for what in ["encode", "decode", "pack", "unpack"]
         for value, label in [("player", "a player"), ("move", "five fields"), ("scores", "500 integers")]
     ],
+    Figure("socket", "socket_echo_1", "a line of 64 B sent back, 1 connection", mark=1.5, goal=3, rate=False),
+    Figure("socket", "socket_echo_64", "a line of 64 B sent back, 64 connections", mark=1.5, goal=3, rate=False),
+    Figure("socket", "socket_blocks", "64 KiB sent back, 8 connections", mark=2, rate=False),
+    Figure("socket", "socket_broadcast", "1 KiB to 200 connections, a delivery", mark=3, goal=6, rate=False),
     Figure("launch", "launch", "a service launched", mark=2, goal=8),
     Figure("launch", "idle_service", "memory of an idle service", "most", mark=40 << 10, goal=24 << 10),
     Figure("timers", "timer", "a timer set, due and run", mark=3, goal=6, rate=False),

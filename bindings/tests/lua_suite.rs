@@ -94,6 +94,7 @@ scripts! {
     modules_that_initialise = "require";
     parallel_requests = "select";
     services_from_functions = "service";
+    sockets_within_a_service = "socket";
     services_with_methods = "snax";
     services_with_methods_from_elsewhere = "snax_loader"
         with "snax_loader = lib .. \"/snax_loader.lua\"; snax_interface_g = \"snax_globals\"";

@@ -127,9 +127,11 @@ local function on_data(id, size, data)
         if want == true then return end
         if want and not driver.readline(s.buffer, nil, want) then return end
     end
-    s.want = nil
+    -- Pausing lets other events in: who is woken afterwards is who waited now, and not who waits by then.
+    local reader = want and s.reader
+    if reader then s.want, s.reader = nil, nil end
     if total > PAUSE_FROM then pause(s, total) end
-    wake(s)
+    if reader then skynet.wakeup(reader) end
 end
 
 local function on_connect(id, number, text)
