@@ -317,8 +317,6 @@ fn a_harbor_without_a_slave_is_refused() {
     for args in ["harbor", "harbor 0", "harbor 0 0", "harbor 0 x"] {
         assert_eq!(puppet.command("LAUNCH", args.as_bytes()), None, "{args}");
     }
-    assert_eq!(puppet.command("LAUNCH", b"gate S ! 0 0 1"), None);
-    world.log_until("the native gate is not supported yet");
     assert!(eventually(|| world.node.counters().services == 2));
 }
 

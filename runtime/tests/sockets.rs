@@ -98,7 +98,10 @@ impl Bench {
     /// A connection that this node made, and its peer.
     fn connected(&self) -> (i32, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let id = self.network().connect(self.service, b"127.0.0.1", listener.local_addr().unwrap().port()).unwrap();
+        let id = self
+            .network()
+            .connect(self.service, b"127.0.0.1", listener.local_addr().unwrap().port())
+            .unwrap();
         let (peer, _) = listener.accept().unwrap();
         self.expect(EventKind::Connect, id, "127.0.0.1");
         (id, peer)
@@ -193,7 +196,10 @@ fn closing_tells_once_and_what_waits_is_still_sent() {
     bench.network().close(id);
     bench.expect(EventKind::Close, id, "");
     assert!(!bench.send(id, b"too late"));
-    assert!(bench.network().send(id, Data::Bytes(b"too late"), true).unwrap(), "low writes are dropped later");
+    assert!(
+        bench.network().send(id, Data::Bytes(b"too late"), true).unwrap(),
+        "low writes are dropped later"
+    );
     let mut all = Vec::new();
     (&peer).read_to_end(&mut all).unwrap();
     assert!(all == bytes);
@@ -371,7 +377,8 @@ fn a_name_with_several_addresses_is_tried_until_one_answers() {
     let bench = Bench::new();
     // `localhost` is ::1 first where there is IPv6; nobody listens there.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let id = bench.network().connect(bench.service, b"localhost", listener.local_addr().unwrap().port()).unwrap();
+    let id =
+        bench.network().connect(bench.service, b"localhost", listener.local_addr().unwrap().port()).unwrap();
     assert!(bench.send(id, b"early"), "what is sent meanwhile waits");
     let (peer, _) = listener.accept().unwrap();
     bench.expect(EventKind::Connect, id, "127.0.0.1");
@@ -382,14 +389,17 @@ fn a_name_with_several_addresses_is_tried_until_one_answers() {
 fn a_connection_that_is_closed_before_it_is_made_sends_what_it_was_given() {
     let bench = Bench::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let id = bench.network().connect(bench.service, b"127.0.0.1", listener.local_addr().unwrap().port()).unwrap();
+    let id =
+        bench.network().connect(bench.service, b"127.0.0.1", listener.local_addr().unwrap().port()).unwrap();
     bench.send(id, b"bye");
     bench.network().close(id);
     let (peer, _) = listener.accept().unwrap();
     let mut all = Vec::new();
     (&peer).read_to_end(&mut all).unwrap();
     assert_eq!(all, b"bye");
-    let kinds: Vec<_> = std::iter::from_fn(|| bench.events.recv_timeout(Duration::from_millis(200)).ok()).map(|it| it.kind).collect();
+    let kinds: Vec<_> = std::iter::from_fn(|| bench.events.recv_timeout(Duration::from_millis(200)).ok())
+        .map(|it| it.kind)
+        .collect();
     assert!(kinds == [EventKind::Close] || kinds == [EventKind::Connect, EventKind::Close], "{kinds:?}");
 }
 
@@ -419,7 +429,9 @@ fn a_write_limit_closes_or_refuses() {
     let last = bench.events.iter().find(|it| it.kind == EventKind::Close).unwrap();
     assert_eq!(last.id, id);
     drop(peer);
-    let bench = Bench::with(|settings| _ = settings.set("socket_write_limit", "4M").set("socket_write_policy", "refuse"));
+    let bench = Bench::with(|settings| {
+        _ = settings.set("socket_write_limit", "4M").set("socket_write_policy", "refuse")
+    });
     let (id, peer) = bench.accepted();
     let mut sent = 0;
     while bench.send(id, &piece) {

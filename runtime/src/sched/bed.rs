@@ -7,40 +7,69 @@ use skein_arena::sync::{Condvar, Mutex, MutexGuard};
 /// The bed of one worker. A wake-up that comes before the sleep is kept for it.
 #[derive(Default)]
 pub(crate) struct Bed {
-    woken: Mutex<bool>,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
+#[derive(Default)]
+struct State {
+    woken: bool,
+    /// The worker waits for sockets, and not here.
+    away: bool,
+}
+
 impl Bed {
-    /// Ends the sleep of the worker, or the next one.
-    pub(crate) fn wake(&self) {
-        *self.lock() = true;
-        self.changed.notify_one();
+    /// Ends the sleep of the worker, or the next one. `away` wakes it where it waits for sockets.
+    pub(crate) fn wake(&self, away: impl FnOnce()) {
+        let mut state = self.lock();
+        state.woken = true;
+        let is_away = state.away;
+        drop(state);
+        if is_away {
+            away();
+        } else {
+            self.changed.notify_one();
+        }
     }
 
     /// Sleeps until woken; no longer than `limit`, if given. May end early, for no reason. Whether it was woken.
     pub(crate) fn sleep(&self, limit: Option<Duration>) -> bool {
-        let mut woken = self.lock();
-        if !*woken {
-            woken = match limit {
-                None => self.changed.wait(woken).unwrap_or_else(|it| it.into_inner()),
-                Some(limit) => self.changed.wait_timeout(woken, limit).unwrap_or_else(|it| it.into_inner()).0,
+        let mut state = self.lock();
+        if !state.woken {
+            state = match limit {
+                None => self.changed.wait(state).unwrap_or_else(|it| it.into_inner()),
+                Some(limit) => self.changed.wait_timeout(state, limit).unwrap_or_else(|it| it.into_inner()).0,
             };
         }
-        std::mem::take(&mut *woken)
+        std::mem::take(&mut state.woken)
+    }
+
+    /// The worker is going to wait for sockets. `false`: it was woken before that.
+    pub(crate) fn leave(&self) -> bool {
+        let mut state = self.lock();
+        state.away = !state.woken;
+        state.woken = false;
+        state.away
+    }
+
+    /// It is back. Whether it was woken meanwhile.
+    pub(crate) fn come_back(&self) -> bool {
+        let mut state = self.lock();
+        state.away = false;
+        std::mem::take(&mut state.woken)
     }
 
     /// Whether a wake-up waits for a sleep, for a simulation, which never sleeps.
     pub(crate) fn is_woken(&self) -> bool {
-        *self.lock()
+        self.lock().woken
     }
 
     /// Takes a wake-up, as the end of a sleep does.
     pub(crate) fn take(&self) {
-        *self.lock() = false;
+        self.lock().woken = false;
     }
 
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.woken.lock().unwrap_or_else(|it| it.into_inner())
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|it| it.into_inner())
     }
 }

@@ -10,8 +10,6 @@ use std::{sync::OnceLock, time::Duration};
 
 use skein_arena::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::bed::Bed;
-
 /// How long after services ended the hook is called: others may end meanwhile, or begin and take what is free.
 const AFTER: Duration = Duration::from_millis(100);
 
@@ -57,14 +55,14 @@ impl Quiet {
     }
 
     /// Calls the hook, and wakes the other workers if they do not know.
-    pub(crate) fn tidy(&self, room: &mut Room, beds: &[Bed], own: usize) {
+    pub(crate) fn tidy(&self, room: &mut Room, wake_others: impl FnOnce()) {
         let ended = self.ended.load(Relaxed);
         *room = Room { tidy: ended, due: None };
         if let Some(hook) = self.hook.get() {
             hook();
         }
         if self.told.fetch_max(ended, Relaxed) < ended {
-            beds.iter().enumerate().filter(|(index, _)| *index != own).for_each(|(_, bed)| bed.wake());
+            wake_others();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The threads that play the workers of a node.
 
-use std::{cell::Cell, marker::PhantomData, ptr, sync::Arc};
+use std::{cell::Cell, marker::PhantomData, ptr, sync::Arc, time::Duration};
 
 use skein_arena::sync::Mutex;
 
@@ -10,6 +10,7 @@ use super::{
 use crate::{
     Node,
     service::{After, Turn},
+    socket::Poller,
 };
 
 thread_local! {
@@ -41,7 +42,8 @@ impl Scheduler {
     pub(crate) fn close(&self) {
         self.pool.close();
         for bed in &self.beds {
-            bed.wake();
+            // Who waits for sockets is woken by their end.
+            bed.wake(|| {});
         }
     }
 
@@ -81,11 +83,15 @@ impl Node {
         self.wake(wake);
     }
 
+    fn wake_worker(&self, index: usize) {
+        self.scheduler.beds[index].wake(|| self.sockets.wake());
+    }
+
     /// Does what the scheduler asks for.
     #[inline]
     pub(crate) fn wake(&self, wake: Wake) {
         if let Some(worker) = wake.worker {
-            self.scheduler.beds[worker].wake();
+            self.wake_worker(worker);
         }
         if wake.watch {
             self.timer.look_at(self.clock.nanos() + policy::LOOK_EVERY, || self.clock.nanos());
@@ -141,7 +147,7 @@ pub(crate) fn play(node: &Node, worker: &Worker, meter: &mut CpuMeter) -> Played
 pub(crate) fn run(node: &Arc<Node>, index: usize) {
     let worker = node.scheduler.employ(index);
     let mut meter = CpuMeter::new(node.profile);
-    let beds = &node.scheduler.beds;
+    let mut poller = Poller::default();
     let mut room = Room::default();
     loop {
         match play(node, &worker, &mut meter) {
@@ -153,12 +159,41 @@ pub(crate) fn run(node: &Arc<Node>, index: usize) {
         node.arena().flush();
         let until_due = node.quiet.until_due(&mut room, meter.last());
         meter.rest();
-        if !beds[index].sleep(until_due) && until_due.is_some() {
-            node.quiet.tidy(&mut room, beds, index);
-            beds[index].sleep(None);
+        if !lie_down(node, &worker, &mut poller, until_due) && until_due.is_some() {
+            node.quiet.tidy(&mut room, || {
+                (0..node.scheduler.workers()).filter(|it| *it != index).for_each(|it| node.wake_worker(it));
+            });
+            lie_down(node, &worker, &mut poller, None);
         }
         meter.wake();
     }
+}
+
+/// A worker that parked waits for sockets, if no other does, or in its bed; no longer than `limit`. Whether it was woken, or served
+/// sockets. May end early, for no reason.
+fn lie_down(node: &Arc<Node>, worker: &Worker, poller: &mut Poller, limit: Option<Duration>) -> bool {
+    let bed = &node.scheduler.beds[worker.index()];
+    if !node.sockets.sit_down() {
+        return bed.sleep(limit);
+    }
+    let network = node.network();
+    let mut woken = true;
+    if bed.leave() {
+        let waited = network.wait(poller, limit);
+        woken = bed.come_back();
+        if waited.is_err() && !woken {
+            // The layer's own thread says so. This one can sleep elsewhere.
+            node.sockets.get_up();
+            return bed.sleep(limit);
+        }
+    }
+    node.sockets.get_up();
+    if !poller.has_ready() {
+        return woken;
+    }
+    node.wake(worker.rouse());
+    network.serve(poller);
+    true
 }
 
 fn serve(node: &Node, worker: &Worker, meter: &mut CpuMeter, scheduled: Scheduled) {

@@ -159,6 +159,13 @@ impl Worker {
         self.go_searching(now).unwrap_or_else(|| self.rest(now))
     }
 
+    /// This worker, which parked, was told of something that will make work: it is the searcher at its next step, unless another
+    /// is, who will see that work too.
+    pub fn rouse(&self) -> Wake {
+        let watch = self.parked.get() && self.pool.idle.rise(self.index) == Some(true);
+        Wake { worker: None, watch }
+    }
+
     /// This worker is the searcher.
     fn go_searching(&self, now: u64) -> Option<Step> {
         let scheduled = self.search(now)?;

@@ -1,7 +1,8 @@
-//! The kernel as [`System`]: epoll, level-triggered, and sockets that never block.
+//! The kernel as [`System`]: epoll, edge-triggered, and sockets that never block.
 //!
-//! Level-triggered, because sockets are paused and resumed, and because one short read then is enough: nobody has to read until
-//! nothing is left.
+//! Edge-triggered, because several threads wait on it: what is level-triggered wakes the next one while the first one is at it.
+//! One short read is enough all the same, unless the other end has closed. Who waited last is woken first: the kernel has waiters
+//! on a stack.
 
 use std::{
     ffi::OsStr,
@@ -19,7 +20,7 @@ use rustix::{
     buffer::spare_capacity,
     event::{EventfdFlags, Timespec, epoll, eventfd},
     fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat},
-    io::{Errno, read, readv, write, writev},
+    io::{Errno, readv, write, writev},
     net::{
         AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix,
         SocketFlags, SocketType, acceptfrom_with, bind, connect, getpeername, getsockname, listen, recvfrom,
@@ -52,7 +53,8 @@ impl Kernel {
     pub(crate) fn new() -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), flags)?;
         Ok(Self { epoll, wake, reserve: Mutex::new(spare()) })
     }
 }
@@ -62,7 +64,7 @@ fn spare() -> Option<OwnedFd> {
 }
 
 fn flags(Interest { read, write }: Interest) -> epoll::EventFlags {
-    let mut flags = epoll::EventFlags::empty();
+    let mut flags = epoll::EventFlags::ET | epoll::EventFlags::RDHUP;
     flags.set(epoll::EventFlags::IN, read);
     flags.set(epoll::EventFlags::OUT, write);
     flags
@@ -96,20 +98,22 @@ fn unix(path: &Path) -> io::Result<SocketAddrUnix> {
 }
 
 impl System for Kernel {
-    fn wait(&self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<bool> {
         let timeout = timeout.map(|it| Timespec::try_from(it).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 }));
         let mut events = Vec::with_capacity(EVENTS);
         match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        let mut woken = false;
         for event in events {
             let data = event.data;
             let token = data.u64();
             let flags = event.flags;
             let has = |flag| flags.intersects(flag);
             if token == WAKE {
-                let _ = read(&self.wake, &mut [0; 8]);
+                // Its number is left: each write is an edge.
+                woken = true;
                 continue;
             }
             ready.push(Ready {
@@ -117,14 +121,15 @@ impl System for Kernel {
                 readable: has(epoll::EventFlags::IN),
                 writable: has(epoll::EventFlags::OUT),
                 failed: has(epoll::EventFlags::ERR),
+                ended: has(epoll::EventFlags::RDHUP),
                 hung_up: has(epoll::EventFlags::HUP),
             });
         }
-        Ok(())
+        Ok(woken)
     }
 
     fn wake(&self) {
-        // Fails when the number is at its limit, and then it wakes as well.
+        // Its limit would be reached in a few thousand years.
         let _ = write(&self.wake, &1_u64.to_ne_bytes());
     }
 

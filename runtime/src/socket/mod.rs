@@ -5,8 +5,9 @@
 //!
 //! # Who does what
 //! Every socket has a lock ([`table`]). Whoever has something to do takes it: a worker that starts, writes to or closes a socket
-//! does so at once, on its own thread. One thread more waits for readiness and serves it ([`poll`]); it is the one that reads, and
-//! that writes what could not be written at once. The system is a trait ([`System`]): the kernel, or a network made up by a test.
+//! does so at once, on its own thread. Readiness is served by whoever waits for it ([`poll`]): a worker that has nothing to do, which
+//! then runs the services itself, and a thread of its own when all workers are busy. The system is a trait ([`System`]): the
+//! kernel, or a network made up by a test.
 //!
 //! # Order
 //! * **O1** Events of a socket are sent while its lock is held, so they come in the order in which things happened.
@@ -35,14 +36,11 @@ mod resolve;
 mod table;
 mod write;
 
-use std::{collections::BTreeSet, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use skein_arena::{
     Block,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 pub use address::Address;
@@ -52,7 +50,7 @@ pub use open::OpenError;
 pub use system::System;
 pub use write::Data;
 
-pub(crate) use poll::run;
+pub(crate) use poll::{Poller, run};
 
 use crate::{Handle, Message, MessageType, Node, config::WriteLimit};
 use record::{Socket, State};
@@ -66,8 +64,8 @@ pub(crate) struct Sockets {
     system: Box<dyn System>,
     resolver: Resolver,
     counters: Counters,
-    /// Connections being made that have another address to try at some tick.
-    dials: Mutex<BTreeSet<(u64, i32)>>,
+    /// A worker waits here, or serves what it waited for.
+    seat: AtomicBool,
     limit: Option<WriteLimit>,
     closed: AtomicBool,
 }
@@ -104,7 +102,7 @@ impl Sockets {
             system,
             resolver: Resolver::default(),
             counters: Counters::default(),
-            dials: Mutex::default(),
+            seat: AtomicBool::new(false),
             limit,
             closed: AtomicBool::new(false),
         }
@@ -193,6 +191,14 @@ impl<'n> Network<'n> {
         Ok(())
     }
 
+    /// Has the poller say again what the socket is ready for.
+    fn ask_again(self, socket: &Socket) {
+        if socket.watched {
+            let interest = Interest { read: socket.reading, write: socket.writing };
+            let _ = self.system().rewatch(socket.fd, socket.token(socket.fd), interest);
+        }
+    }
+
     /// Ends reading; a poller that refuses has nothing to tell either.
     fn stop_reading(self, socket: &mut Socket) {
         if socket.watched {
@@ -214,7 +220,6 @@ impl<'n> Network<'n> {
         }
         if let Some(dial) = socket.dial.take() {
             dial.tried.iter().for_each(|fd| self.system().close(*fd));
-            self.forget_dial(dial.next, socket.id);
         }
         // The blocks go when the lock is free again.
         let socket = locked.remove();

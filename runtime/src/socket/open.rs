@@ -92,9 +92,14 @@ impl<'n> Network<'n> {
             None => {
                 drop(socket);
                 let node = Arc::downgrade(self.node);
+                let weak = node.clone();
                 self.sockets().resolver.find(host.to_vec(), port, move |found| {
-                    if let Some(node) = node.upgrade() {
-                        node.network().found(id, found);
+                    let Some(node) = node.upgrade() else { return };
+                    node.network().found(id, found);
+                    drop(node);
+                    // This thread has time: it tries the next address when one takes long.
+                    while let Some(wait) = weak.upgrade().and_then(|node| node.network().impatient(id)) {
+                        std::thread::sleep(wait);
                     }
                 });
             }
@@ -120,9 +125,8 @@ impl<'n> Network<'n> {
     /// Tries the next address. When none is left and none is being tried, the connection has failed.
     pub(super) fn dial(self, mut locked: Locked<'n>) {
         let socket = &mut *locked;
-        let id = socket.id;
         let mut dial = socket.dial.take().expect("only of a socket that is being connected");
-        self.forget_dial(dial.next.take(), id);
+        dial.next = None;
         while let Some(address) = dial.left.pop_front() {
             match self.system().dial(&address) {
                 Ok(dialled) if dialled.connected => {
@@ -139,7 +143,7 @@ impl<'n> Network<'n> {
                     }
                     dial.tried.push(dialled.fd);
                     if !dial.left.is_empty() {
-                        dial.next = Some(self.remember_dial(id));
+                        dial.next = Some(self.node.now() + PATIENCE);
                     }
                     break;
                 }
@@ -156,34 +160,15 @@ impl<'n> Network<'n> {
         socket.dial = Some(dial);
     }
 
-    fn remember_dial(self, id: i32) -> u64 {
-        let at = self.node.now() + PATIENCE;
-        self.sockets().dials.lock().unwrap_or_else(|it| it.into_inner()).insert((at, id));
-        self.system().wake();
-        at
-    }
-
-    pub(super) fn forget_dial(self, at: Option<u64>, id: i32) {
-        if let Some(at) = at {
-            self.sockets().dials.lock().unwrap_or_else(|it| it.into_inner()).remove(&(at, id));
+    /// Tries the next address of a connection that takes long. Says when to look again; `None`: there is none to try.
+    fn impatient(self, id: i32) -> Option<Duration> {
+        let socket = self.lock(id)?;
+        let at = socket.dial.as_ref()?.next?;
+        let now = self.node.now();
+        if at <= now {
+            self.dial(socket);
         }
-    }
-
-    /// Tries the next address of connections that take long, and says how long the poller may sleep.
-    pub(super) fn impatient(self) -> Option<Duration> {
-        loop {
-            let now = self.node.now();
-            let mut dials = self.sockets().dials.lock().unwrap_or_else(|it| it.into_inner());
-            let (at, id) = *dials.first()?;
-            if at > now {
-                return Some(Duration::from_millis((at - now) * 10));
-            }
-            dials.pop_first();
-            drop(dials);
-            if let Some(socket) = self.lock(id) && socket.dial.as_ref().is_some_and(|it| it.next == Some(at)) {
-                self.dial(socket);
-            }
-        }
+        Some(Duration::from_millis(at.saturating_sub(now).max(1) * 10))
     }
 
     /// One of the descriptors of a socket that is being connected is known to have made it, or not.
@@ -211,7 +196,6 @@ impl<'n> Network<'n> {
     fn connected(self, mut locked: Locked<'n>, fd: Fd) {
         let socket = &mut *locked;
         let dial = socket.dial.take().expect("only of a socket that is being connected");
-        self.forget_dial(dial.next, socket.id);
         dial.tried.iter().filter(|it| **it != fd).for_each(|it| self.system().close(*it));
         socket.fd = fd;
         // Watched for writing by now, unless it was connected at once.
@@ -339,7 +323,8 @@ impl<'n> Network<'n> {
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EMFILE | libc::ENFILE) => {
                         self.tell_error(listener, &error);
-                        return self.system().refuse(listener.fd);
+                        self.system().refuse(listener.fd);
+                        break;
                     }
                     // Gone before we came: the next one.
                     Some(libc::ECONNABORTED | libc::EINTR) => {}
@@ -347,6 +332,7 @@ impl<'n> Network<'n> {
                 },
             }
         }
+        self.ask_again(listener);
     }
 }
 

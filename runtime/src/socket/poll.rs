@@ -1,43 +1,91 @@
-//! The thread that waits for sockets to be ready, and serves them.
+//! Who waits for sockets to be ready, and serves them.
+//!
+//! A worker with nothing to do waits here instead of in its bed, if no other does: then bytes that come are read by the thread that
+//! runs their service next, and nobody has to be woken. A thread of the layer's own waits as well, all the time: it came first,
+//! so it is told only what no worker waits for.
 //!
 //! One report is worked off in this order: read, then write; error and hang-up are looked at only when it spoke of neither.
+//!
+//! # Invariants
+//! * **P1** A worker has the seat while it waits here. It is woken like one that sleeps; its bed knows that it is here.
+//! * **P2** A worker that was told something is a searcher before it serves it (`Worker::rouse`), so what it makes runnable needs no
+//!   wake-up: it looks for that itself, or who searches already does.
 
-use std::sync::Arc;
+use std::{io, sync::Arc, time::Duration};
 
-use skein_arena::sync::atomic::Ordering::Relaxed;
+use skein_arena::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::{EventKind, Network, read::SPILL, record::State, system::Ready};
+use super::{EventKind, Network, Sockets, read::SPILL, record::State, system::Ready};
 use crate::Node;
 
-/// What the thread keeps between two waits.
+/// What a thread keeps between two waits.
+#[derive(Default)]
 pub(crate) struct Poller {
     ready: Vec<Ready>,
-    spill: Box<[u8]>,
+    /// Made when it is first needed.
+    spill: Vec<u8>,
 }
 
-impl Default for Poller {
-    fn default() -> Self {
-        Self { ready: Vec::with_capacity(256), spill: vec![0; SPILL].into() }
-    }
-}
-
-/// The thread.
+/// The layer's own thread.
 pub(crate) fn run(node: &Arc<Node>) {
     let mut poller = Poller::default();
     while !node.sockets.closed.load(Relaxed) {
         let network = node.network();
-        let timeout = network.impatient();
-        if let Err(error) = network.system().wait(&mut poller.ready, timeout) {
-            network.log(format!("socket-server error: {}", super::text_of(&error)));
+        match network.wait(&mut poller, None) {
+            Ok(woken) => {
+                network.serve(&mut poller);
+                if woken {
+                    node.sockets.pass_on();
+                }
+            }
+            Err(error) => network.log(format!("socket-server error: {}", super::text_of(&error))),
         }
-        network.serve(&mut poller);
+    }
+    node.sockets.wake();
+}
+
+impl Sockets {
+    /// A worker sits down to wait here. `false`: another does.
+    pub(crate) fn sit_down(&self) -> bool {
+        // Acquire and Release: who sits down next sees what the one before left.
+        !self.seat.load(Relaxed) && !self.seat.swap(true, Acquire)
+    }
+
+    /// It gets up. Who waits behind it must know, too, when all of this ends.
+    pub(crate) fn get_up(&self) {
+        self.seat.store(false, Release);
+        if self.closed.load(Relaxed) {
+            self.system.wake();
+        }
+    }
+
+    /// The layer's own thread was woken in place of a worker that is about to wait here, or about to get up (P1).
+    fn pass_on(&self) {
+        if self.seat.load(Acquire) {
+            std::thread::yield_now();
+            self.system.wake();
+        }
+    }
+
+    /// Wakes the worker that sits here.
+    pub(crate) fn wake(&self) {
+        self.system.wake();
     }
 }
 
 impl Network<'_> {
+    /// Waits until something is ready, somebody wakes, or the time is over. Whether somebody woke.
+    ///
+    /// # Errors
+    /// The system refuses to wait.
+    pub(crate) fn wait(self, poller: &mut Poller, limit: Option<Duration>) -> io::Result<bool> {
+        self.system().wait(&mut poller.ready, limit)
+    }
+
     /// Serves all that is ready.
     pub(crate) fn serve(self, poller: &mut Poller) {
         let Poller { ready, spill } = poller;
+        spill.resize(SPILL, 0);
         for ready in ready.drain(..) {
             self.serve_one(ready, spill);
         }
@@ -66,7 +114,7 @@ impl Network<'_> {
             return self.failed(locked, ready);
         }
         if ready.readable && locked.reading {
-            match self.readable(locked, spill) {
+            match self.readable(locked, ready.ended, spill) {
                 Some(still) => locked = still,
                 None => return,
             }
@@ -87,11 +135,14 @@ impl Network<'_> {
         }
         if ready.hung_up {
             self.tell_close(socket);
-            return self.destroy(locked);
+            self.destroy(locked);
         }
-        // A report that nobody acts upon would come again at once.
-        if ready.failed && socket.state == State::Bound {
-            self.stop_reading(socket);
-        }
+    }
+}
+
+impl Poller {
+    /// Whether there is something to serve.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 }

@@ -41,15 +41,20 @@ enum Read {
 }
 
 impl<'n> Network<'n> {
-    /// There is something to read. `None`: the socket is no more.
-    pub(super) fn readable(self, locked: Locked<'n>, spill: &mut [u8]) -> Option<Locked<'n>> {
+    /// There is something to read; `ends`: and nothing more behind it. `None`: the socket is no more.
+    pub(super) fn readable(
+        self,
+        locked: Locked<'n>,
+        ends: bool,
+        spill: &mut [u8],
+    ) -> Option<Locked<'n>> {
         match locked.kind {
             Kind::Datagram { .. } => self.read_datagrams(locked, spill),
-            Kind::Stream | Kind::Foreign(_) => self.read_stream(locked, spill),
+            Kind::Stream | Kind::Foreign(_) => self.read_stream(locked, ends, spill),
         }
     }
 
-    fn read_stream(self, mut locked: Locked<'n>, spill: &mut [u8]) -> Option<Locked<'n>> {
+    fn read_stream(self, mut locked: Locked<'n>, ends: bool, spill: &mut [u8]) -> Option<Locked<'n>> {
         let mut taken = 0;
         while taken < TURN {
             let socket = &mut *locked;
@@ -62,7 +67,8 @@ impl<'n> Network<'n> {
                         let size = block.len() as i32;
                         self.send_event(socket.owner, EventKind::Data, socket.id, size, Some(block), b"");
                     }
-                    if bytes < room {
+                    // What comes from now on is told.
+                    if bytes < room && !ends {
                         return Some(locked);
                     }
                 }
@@ -70,6 +76,7 @@ impl<'n> Network<'n> {
                 Read::Later => return Some(locked),
                 Read::Failed(error) => {
                     self.tell_error(socket, &error);
+                    self.ask_again(socket);
                     return Some(locked);
                 }
                 Read::NoRoom(error) => {
@@ -80,6 +87,7 @@ impl<'n> Network<'n> {
                 }
             }
         }
+        self.ask_again(&locked);
         Some(locked)
     }
 
@@ -177,6 +185,7 @@ impl<'n> Network<'n> {
                 },
             }
         }
+        self.ask_again(&locked);
         Some(locked)
     }
 }

@@ -22,7 +22,8 @@ pub struct Interest {
     pub write: bool,
 }
 
-/// What a descriptor is ready for. As long as it is so, [`System::wait`] says so again.
+/// What a descriptor has become ready for. It is said once, to one of those who wait: who gets it reads, or writes, until there is
+/// no more, or has it said again by [`System::rewatch`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ready {
     /// What it was being watched as.
@@ -33,6 +34,8 @@ pub struct Ready {
     pub writable: bool,
     /// [`System::take_error`] has something.
     pub failed: bool,
+    /// The other end has closed: what is read ends somewhere.
+    pub ended: bool,
     /// Both directions are closed.
     pub hung_up: bool,
 }
@@ -57,14 +60,16 @@ pub struct Dialled {
 
 /// The calls. Errors are the system's own; `WouldBlock` means later.
 pub trait System: Send + Sync {
-    /// Waits until something is ready, [`wake`](Self::wake) is called or the time is over, and appends to `ready`.
-    fn wait(&self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()>;
-    /// Has the call of `wait` that is under way, or else the next one, return.
+    /// Waits until something is ready, [`wake`](Self::wake) is called or the time is over, and appends to `ready`. Several threads
+    /// may wait; the one that came last is the first to be told.
+    /// Whether it was woken.
+    fn wait(&self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<bool>;
+    /// Has one of the calls of `wait` that are under way, or else the next one, return.
     fn wake(&self);
 
     /// Begins to watch a descriptor.
     fn watch(&self, fd: Fd, token: u64, interest: Interest) -> io::Result<()>;
-    /// Changes what it is watched for.
+    /// Changes what it is watched for. What it is ready for by then is said, also if it was before.
     fn rewatch(&self, fd: Fd, token: u64, interest: Interest) -> io::Result<()>;
     /// Ends watching. A descriptor that is closed need not be told of.
     fn unwatch(&self, fd: Fd);
