@@ -21,6 +21,7 @@ mod capi;
 mod cluster;
 mod codecache;
 mod crypt;
+mod datasheet;
 mod debugchannel;
 mod hand;
 mod md5;
@@ -36,6 +37,7 @@ mod share;
 mod socket;
 mod sproto;
 mod state;
+mod stm;
 
 pub use config::ConfigError;
 pub use state::{SERVICE_KEY, ServiceState};
@@ -54,12 +56,14 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"skynet.core", core::open_core),
     (c"skynet.crypt", crypt::open),
     (c"skynet.debugchannel", debugchannel::open),
+    (c"skynet.datasheet.core", datasheet::open),
     (c"skynet.memory", memory::open),
     (c"skynet.mongo.driver", mongo::open),
     (c"skynet.multicast.core", multicast::open),
     (c"skynet.netpack", netpack::open),
     (c"skynet.sharetable.core", share::open_core),
     (c"skynet.socketdriver", socket::open),
+    (c"skynet.stm", stm::open),
     (c"sproto.core", sproto::open),
 ];
 

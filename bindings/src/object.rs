@@ -18,6 +18,8 @@ pub(crate) trait Object: Sized + 'static {
     const NAME: &'static CStr;
     /// What can be called on it.
     const METHODS: &'static [(&'static CStr, ffi::lua_CFunction)] = &[];
+    /// What calling it does.
+    const CALL: Option<ffi::lua_CFunction> = None;
 }
 
 /// Where a value is.
@@ -55,6 +57,10 @@ pub(crate) unsafe fn push<'a, T: Object>(state: *mut lua_State) -> &'a Slot<T> {
                 ffi::lua_setfield(state, -2, name.as_ptr());
             }
             ffi::lua_setfield(state, -2, c"__index".as_ptr());
+            if let Some(call) = T::CALL {
+                ffi::lua_pushcfunction(state, call);
+                ffi::lua_setfield(state, -2, c"__call".as_ptr());
+            }
         }
         ffi::lua_setmetatable(state, -2);
         &*slot

@@ -79,6 +79,7 @@ scripts! {
     coroutines_that_may_block = "coroutine";
     values_for_everybody = "datacenter";
     debug_commands = "debug";
+    sheets_of_data = "datasheet";
     faults_and_deaths = "faults";
     the_end_of_a_service = "exit";
     code_in_the_scope_of_a_function = "injectcode";

@@ -22,7 +22,7 @@ pub(crate) mod message;
 pub(crate) mod send;
 
 /// A function and its name in the module.
-type Entry = (&'static std::ffi::CStr, ffi::lua_CFunction);
+pub(crate) type Entry = (&'static std::ffi::CStr, ffi::lua_CFunction);
 
 const FUNCTIONS: [Entry; 17] = [
     (c"send", send::send),
@@ -61,6 +61,27 @@ pub unsafe extern "C-unwind" fn open_core(state: *mut lua_State) -> c_int {
         for (name, function) in FUNCTIONS {
             ffi::lua_pushlightuserdata(state, service.cast_mut().cast());
             ffi::lua_pushcclosure(state, function, 1);
+            ffi::lua_setfield(state, -2, name.as_ptr());
+        }
+    }
+    1
+}
+
+/// Pushes a table of functions that have the service as upvalue 1. Raises in a state without a service.
+///
+/// # Safety
+/// `state` runs a C function, and nothing with a destructor is alive.
+pub(crate) unsafe fn make(state: *mut lua_State, functions: &[Entry]) -> c_int {
+    // SAFETY: by the caller's promise. The registry's address is that of a `ServiceState`, which outlives the Lua state.
+    unsafe {
+        let service = context(state);
+        if service.is_null() {
+            return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
+        }
+        ffi::lua_createtable(state, 0, functions.len() as c_int);
+        for (name, function) in functions {
+            ffi::lua_pushlightuserdata(state, service.cast_mut().cast());
+            ffi::lua_pushcclosure(state, *function, 1);
             ffi::lua_setfield(state, -2, name.as_ptr());
         }
     }

@@ -10,7 +10,7 @@
 //! lua-multicast.c: `pack` → [`pack`], `mc_packremote` → [`packremote`], `mc_unpacklocal` → [`unpack`], `mc_bindrefer` → [`bind`],
 //! `mc_closelocal` → [`close`], `mc_remote` → [`remote`], `mc_nextid` → [`nextid`].
 
-mod package;
+pub(crate) mod package;
 
 use std::ffi::{CStr, c_int};
 use std::slice;
@@ -18,8 +18,8 @@ use std::slice;
 use skein_runtime::{Handle, MessageType};
 
 use self::package::{POINTER, Package, Refused};
-use crate::core::context;
 use crate::core::send::{Sent, To, post};
+use crate::core::{make, service};
 use crate::raw::{Raise, ffi, guard, lua_State, raise};
 use crate::state::ServiceState;
 
@@ -49,36 +49,6 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
 pub(crate) unsafe extern "C-unwind" fn open_delivery(state: *mut lua_State) -> c_int {
     // SAFETY: as above.
     unsafe { make(state, &[(c"deliver", deliver)]) }
-}
-
-/// Pushes a table of functions that have the service as upvalue 1.
-///
-/// # Safety
-/// `state` runs a C function, and nothing with a destructor is alive.
-unsafe fn make(state: *mut lua_State, functions: &[(&CStr, ffi::lua_CFunction)]) -> c_int {
-    // SAFETY: by the caller's promise. The registry's address is that of a `ServiceState`, which outlives the Lua state.
-    unsafe {
-        let service = context(state);
-        if service.is_null() {
-            return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
-        }
-        ffi::lua_createtable(state, 0, functions.len() as c_int);
-        for (name, function) in functions {
-            ffi::lua_pushlightuserdata(state, service.cast_mut().cast());
-            ffi::lua_pushcclosure(state, *function, 1);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
-    }
-    1
-}
-
-/// The service that the running function belongs to.
-///
-/// # Safety
-/// As for `core`: upvalue 1 is the service.
-unsafe fn service<'a>(state: *mut lua_State) -> &'a ServiceState {
-    // SAFETY: by the caller's promise; the service outlives the Lua state.
-    unsafe { &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast::<ServiceState>() }
 }
 
 /// Arguments 1 and 2: a pointer and a size.

@@ -23,7 +23,7 @@ pub(super) const POINTER: usize = 8;
 
 /// The bytes of a block, shared by everybody who gets them.
 #[derive(Clone)]
-pub(super) struct Package {
+pub(crate) struct Package {
     payload: Payload,
     /// Where in the payload the bytes begin: a block that showed a part of another one is shared as that part.
     start: usize,
@@ -49,7 +49,7 @@ pub(super) enum Refused {
 
 impl Package {
     /// A package of a block.
-    pub(super) fn new(block: Block) -> Package {
+    pub(crate) fn new(block: Block) -> Package {
         let (at, len) = (block.as_ptr(), block.len());
         let payload = block.share();
         // Of an empty body both are null.
@@ -61,7 +61,7 @@ impl Package {
     ///
     /// # Errors
     /// The arena is full.
-    pub(super) fn envelope(&self, arena: Arena) -> Result<Block, Error> {
+    pub(crate) fn envelope(&self, arena: Arena) -> Result<Block, Error> {
         arena.forward_part(self.payload.clone(), self.start, self.len)
     }
 

@@ -211,7 +211,7 @@ impl Pack<'_, '_> {
 }
 
 /// `next`, as a function that can be called protected.
-unsafe extern "C-unwind" fn raw_next(state: *mut lua_State) -> c_int {
+pub(crate) unsafe extern "C-unwind" fn raw_next(state: *mut lua_State) -> c_int {
     // SAFETY: called with a table and a key; nothing with a destructor is alive.
     unsafe {
         if ffi::lua_next(state, 1) != 0 {

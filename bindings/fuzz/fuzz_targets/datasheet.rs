@@ -1,0 +1,45 @@
+//! `skynet.datasheet.core` over any bytes as a sheet, and an update to the other half of them: tables or an error.
+#![no_main]
+
+use std::cell::OnceCell;
+
+use libfuzzer_sys::fuzz_target;
+use skein_vm::mlua::Function;
+use support::Probe;
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+thread_local! {
+    static STATE: OnceCell<(Probe, Function)> = const { OnceCell::new() };
+}
+
+fn state() -> (Probe, Function) {
+    let probe = Probe::new();
+    let check = probe.eval(
+        "local sheet = require 'skynet.datasheet.core'
+        local function walk(t, depth)
+            for _, v in pairs(t) do
+                if type(v) == 'table' and depth < 8 then pcall(walk, v, depth + 1) end
+            end
+        end
+        return function(bytes)
+            local name = sheet.stringpointer(bytes)
+            local t = sheet.new(name)
+            pcall(walk, t, 0)
+            local other = sheet.stringpointer(bytes:sub(1, #bytes // 2))
+            sheet.update(t, other)
+            pcall(walk, t, 0)
+            sheet.release(name)
+            sheet.release(other)
+        end",
+    );
+    (probe, check)
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    STATE.with(|it| {
+        let (probe, check) = it.get_or_init(state);
+        check.call::<()>(probe.lua.create_string(bytes).unwrap()).unwrap();
+    });
+});
