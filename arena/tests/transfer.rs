@@ -107,6 +107,10 @@ fn reclaimer(path: &Path) {
         assert_eq!((collected.freed, collected.waiting), (0, 1));
         assert_eq!((collected.stalled[0].slot, collected.stalled[0].since), (2, 7));
     }
+    let report = check::look(path).unwrap();
+    let [owner, reader] = [0, 1].map(|at: usize| report.slots[at].reclamation);
+    assert_eq!((owner.waiting, owner.stalled), (1, Some((slot(2), stalled.id(), 7))));
+    assert_eq!((reader.pinned, reader.pinned_since), (1, Some(7)));
     stalled.kill();
     assert_eq!(exchange.collect(&mut retired).freed, 1);
 
@@ -253,6 +257,13 @@ fn hub(path: &Path) {
         }
         assert_eq!(keeper.line(), "have them");
         assert_eq!(exchange.stats().lent, 3);
+        let report = check::check(path).unwrap();
+        assert_eq!(report.problems, []);
+        let lanes = |slot: usize| -> Vec<_> {
+            let lanes = &report.slots[slot - 1].lanes;
+            lanes.iter().map(|it| (it.with.number(), it.sent, it.unread, it.holds)).collect()
+        };
+        assert_eq!((lanes(1), lanes(2)), (vec![(2, 3, 0, 0)], vec![(1, 0, 0, 3)]));
         if kill {
             keeper.kill();
             assert!(matches!(inbox.wait(LONG).unwrap(), Some(Arrival::Gone { why: Closed::Died, .. })));
@@ -585,6 +596,8 @@ fn kill_at(survivor: &mut Child, path: &Path, step: &str, count: u32) -> bool {
     let victim = Child::start_with("victim", path, &[("SKEIN_DIE_AT", &deadly)]);
     survivor.go();
     let status = victim.ended();
+    let report = check::check(path).unwrap();
+    assert!(report.problems.is_empty(), "after a death at {deadly}: {:#?}", report.problems);
     assert_eq!(survivor.line(), "clean", "after a death at {deadly}");
     status.signal() == Some(9)
 }

@@ -12,8 +12,8 @@ use std::{
 use clap::{Arg, ArgMatches, Command, value_parser};
 use skein_arena::{
     DomainError, Stats,
-    check::{self, Report, SlotState},
-    domain,
+    check::{self, Reclamation, Report, SlotState},
+    domain, epoch,
 };
 
 /// What `sweep` waits for others that open or sweep the domain.
@@ -118,6 +118,14 @@ fn print_stats(report: &Report, out: &mut impl Write) -> io::Result<u8> {
         ] {
             writeln!(out, "  {name:10} {:>10}", bytes(value))?;
         }
+        for it in &slot.lanes {
+            let (with, sent, unread, holds) = (it.with, it.sent, it.unread, it.holds);
+            writeln!(
+                out,
+                "  slot {with}: {sent} sent, {unread} of them not read; holds {holds} of its blocks"
+            )?;
+        }
+        print_reclamation(&slot.reclamation, out)?;
         writeln!(out, "  block size       live    at hand      spans")?;
         for class in &stats.classes {
             writeln!(out, "  {:10} {:10} {:10} {:10}", class.block, class.live, class.at_hand, class.spans)?;
@@ -131,6 +139,21 @@ fn print_stats(report: &Report, out: &mut impl Write) -> io::Result<u8> {
         )?;
     }
     end_quietly(report, out)
+}
+
+/// Who reads, what waits, and for whom.
+fn print_reclamation(of: &Reclamation, out: &mut impl Write) -> io::Result<()> {
+    let seconds = |since: u64| epoch::now().saturating_sub(since) / 1_000_000_000;
+    if let Some(since) = of.pinned_since {
+        writeln!(out, "  {} threads read others' memory, the first for {} s", of.pinned, seconds(since))?;
+    }
+    if of.periods > 0 || of.waiting > 0 {
+        writeln!(out, "  {} grace periods, {} pieces wait", of.periods, of.waiting)?;
+    }
+    if let Some((slot, process, since)) = of.stalled {
+        writeln!(out, "  waits for process {process} in slot {slot}, which reads for {} s", seconds(since))?;
+    }
+    Ok(())
 }
 
 /// As [`end`], without a word if there is nothing to say.

@@ -1,4 +1,6 @@
 //! Who reads a receiver's head, then its ledger, knows all that it may still be reading of a dead sender's memory.
+//!
+//! Broken by hand and caught: the Release that clears and the Acquire that looks, made Relaxed; the Release of the head likewise.
 #![cfg(loom)]
 
 use loom::{

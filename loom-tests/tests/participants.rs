@@ -5,11 +5,11 @@ use loom::{
     cell::UnsafeCell,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::*},
+        atomic::{AtomicU32, AtomicUsize, Ordering::*},
     },
     thread,
 };
-use skein_arena::epoch::{Expulsions, Others, Readers, Records, Retired};
+use skein_arena::epoch::{Expelled, Expulsions, Others, Readers, Records, Retired};
 
 /// The one other process.
 struct Other(&'static Records);
@@ -71,6 +71,53 @@ fn a_version_is_freed_when_no_reader_can_see_it() {
         while !retired.is_empty() {
             retired.collect(&Other(records), &expulsions, 0);
             thread::yield_now();
+        }
+        reader.join().unwrap();
+    });
+}
+
+/// Memory that is used again though somebody may be reading it: words, as bytes of another process are.
+#[derive(Default)]
+struct Reused {
+    root: AtomicUsize,
+    words: [AtomicU32; 2],
+    expulsions: Expulsions,
+}
+
+/// The right to use a word again.
+struct Again(Arc<Reused>, usize);
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        self.0.words[self.1].store(0xdead, Relaxed);
+    }
+}
+
+#[test]
+fn who_is_expelled_can_tell() {
+    loom::model(|| {
+        let records: &'static Records = Box::leak(Box::default());
+        let shared = Arc::new(Reused::default());
+        let reader = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let reader = Readers::new(records).join().unwrap();
+                let pinned = reader.pin(0);
+                let read = || shared.words[shared.root.load(Acquire)].load(Relaxed);
+                // Expelled before, in the middle, behind it, or never: nonsense is never taken for a word.
+                for _ in 0..2 {
+                    assert!(matches!(pinned.read(&shared.expulsions, 1, read), Ok(0) | Err(Expelled)));
+                }
+            }
+        });
+        let mut retired = Retired::new(0);
+        shared.root.store(1, Release);
+        retired.retire(Again(Arc::clone(&shared), 0));
+        for now in 0.. {
+            if retired.is_empty() {
+                break;
+            }
+            retired.collect(&Other(records), &shared.expulsions, now);
         }
         reader.join().unwrap();
     });

@@ -1,4 +1,6 @@
 //! A ring between two processes: an entry that is seen is whole, and brings along what was written before it.
+//!
+//! Broken by hand and caught: the Release and the Acquire of the stamp, the Release and the Acquire of the head, made Relaxed.
 #![cfg(loom)]
 
 use loom::{

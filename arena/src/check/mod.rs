@@ -14,6 +14,7 @@
 //! is one that was seen each time.
 
 mod blocks;
+mod exchange;
 mod heap;
 
 use std::{
@@ -33,6 +34,7 @@ use crate::{
     },
     map::Tables,
 };
+pub use exchange::{Lane, Reclamation};
 use heap::Heap;
 
 /// How long others may be opening or sweeping the domain before we give up.
@@ -77,6 +79,10 @@ pub struct SlotReport {
     pub stats: Stats,
     /// Blocks with owners, counted one by one by [`check`]; [`look`] does not count.
     pub blocks: u64,
+    /// What it has sent to and holds of each other process of the domain, if anything.
+    pub lanes: Vec<Lane>,
+    /// Its readers, and what it has retired.
+    pub reclamation: Reclamation,
     /// Differences that a death in the middle of something leaves, and that are no problem.
     pub unfinished: u64,
 }
@@ -139,6 +145,10 @@ fn report(path: &Path, thorough: bool) -> Result<Report, DomainError> {
         }
     }
     report.mapped_by(&directory);
+    let control = |slot| directory.try_open_file(&Part::Control.of(slot), Access::Read).ok().flatten();
+    let life = |it: &SlotReport| Some((it.slot, word(&control(it.slot)?, LIFE)?));
+    let lives: Vec<(Slot, u64)> = report.slots.iter().filter_map(life).collect();
+    exchange::look(&mut report, &directory, &lives, thorough);
     Ok(report)
 }
 
@@ -193,6 +203,18 @@ fn word(file: &File, offset: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes)).filter(|&it| it != 0)
 }
 
+/// Keeps the problems that are seen at every look: of what is in use a difference means nothing unless it lasts.
+fn again<T: PartialEq>(in_use: bool, problems: &mut Vec<T>, mut look: impl FnMut() -> Vec<T>) {
+    for _ in 1..LOOKS {
+        if !in_use || problems.is_empty() {
+            break;
+        }
+        thread::sleep(PAUSE);
+        let seen = look();
+        problems.retain(|it| seen.contains(it));
+    }
+}
+
 /// What is in a slot; none if nobody has or had it.
 fn look_at_slot(
     directory: &Directory,
@@ -214,6 +236,8 @@ fn look_at_slot(
         mapped_by: Vec::new(),
         stats: Stats::default(),
         blocks: 0,
+        lanes: Vec::new(),
+        reclamation: Reclamation::default(),
         unfinished: 0,
     };
     let (Some(control), Some(data), Some(tables_file)) =
@@ -251,14 +275,7 @@ fn look_at_slot(
             data_path: path(Part::Heap),
         };
         let mut seen = heap.check(alive);
-        for _ in 1..LOOKS {
-            if !alive || seen.problems.is_empty() {
-                break;
-            }
-            thread::sleep(PAUSE);
-            let again = heap.check(alive);
-            seen.problems.retain(|it| again.problems.contains(it));
-        }
+        again(alive, &mut seen.problems, || heap.check(alive).problems);
         (found.blocks, found.unfinished) = (seen.blocks, seen.unfinished);
         problems.append(&mut seen.problems);
     }

@@ -40,7 +40,8 @@
 mod error;
 mod field;
 mod files;
-#[cfg(test)]
+// The golden files are of the large range.
+#[cfg(all(test, not(skein_tsan)))]
 mod golden;
 mod open;
 mod peer;

@@ -181,7 +181,8 @@ impl Pinned<'_> {
     ///
     /// An owner does not wait for ever: a reader that stays pinned beyond its patience is *expelled*, and what it reads then
     /// may be anything. `read` therefore copies out what it wants, and checks it like anything that comes from outside; on
-    /// [`Expelled`] the copy is worth nothing.
+    /// [`Expelled`] the copy is worth nothing. What is read is found inside of `read`, from a root on: an address that was found before
+    /// may have been expelled before.
     ///
     /// # Errors
     /// [`Expelled`].

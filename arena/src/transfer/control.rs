@@ -21,7 +21,9 @@
 //! # When a process dies
 //! What it wrote stays, readable, until the slot is swept; then the files are new, and zeros.
 
-use super::{Doorbell, Ledger, Ring};
+use std::ptr::NonNull;
+
+use super::{Doorbell, Ledger, Receiving, Ring, Sending};
 use crate::{
     epoch::{Expulsions, Records},
     sync::atomic::{AtomicU32, AtomicU64},
@@ -54,28 +56,6 @@ pub struct Control {
     pub ledgers: [Ledger; SLOTS],
 }
 
-/// The sender's side of a ring.
-#[repr(C, align(64))]
-#[derive(Default)]
-pub struct Sending {
-    /// The life that the entries from `start` on are for. Stored last.
-    pub to: AtomicU64,
-    /// Position of the first entry for that life.
-    pub start: AtomicU64,
-    /// Position of the next entry: for tools, and for whoever sweeps. The receiver looks at the stamps.
-    pub tail: AtomicU64,
-}
-
-/// The receiver's side of a ring.
-#[repr(C, align(64))]
-#[derive(Default)]
-pub struct Receiving {
-    /// The life whose entries are read. Stored last.
-    pub from: AtomicU64,
-    /// Position of the next entry that will be read.
-    pub head: AtomicU64,
-}
-
 /// What an owner says of its reclamation.
 #[repr(C, align(64))]
 #[derive(Default)]
@@ -103,10 +83,17 @@ const _: () = {
     assert!(offset_of!(Control, attached) == 128);
     assert!(offset_of!(Control, rings) % 4096 == 0 && offset_of!(Control, ledgers) % 4096 == 0);
     assert!(size_of::<Doorbells>() == SLOTS * 64);
+    assert!(size_of::<Sending>() == 64 && size_of::<Receiving>() == 64);
     assert!(size_of::<Control>() <= crate::domain::CONTROL_SIZE);
 };
 
 impl Control {
+    /// The control memory that a mapped area of bytes is. Any bytes are one: it is made of atomics, and used as such by everybody.
+    pub(crate) fn at(area: NonNull<[u8]>) -> NonNull<Control> {
+        assert!(area.len() >= size_of::<Control>() && area.cast::<Control>().is_aligned());
+        area.cast()
+    }
+
     /// Blocks of `slot`'s heap that this process holds, as its ledger says.
     pub fn holds(&self, slot: u8) -> usize {
         self.ledgers[usize::from(slot)].holds().count()

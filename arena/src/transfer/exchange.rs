@@ -10,7 +10,7 @@ use std::{
 use super::{
     BadKind, Closed, Consumer, Control, Doorbells, Entry, EntryKind, Hold, Kernel, LinkError, TICKETS,
     Unsent, WhyUnsent,
-    lane::{Lane, Sender, control_of, give_back},
+    lane::{Lane, Sender, give_back},
 };
 use crate::{
     Arena, Block, Domain, Envelope, Error, Kind, Payload, Slot,
@@ -126,7 +126,7 @@ impl Exchange {
             // All but the rings and ledgers, which are promised peer by peer.
             domain.promise_control(0, std::mem::offset_of!(Control, rings))?;
             // SAFETY: our own area is mapped as long as the process runs, and is used as atomics.
-            let mine: &'static Control = unsafe { control_of(domain.control_area()) };
+            let mine: &'static Control = unsafe { Control::at(domain.control_area()).as_ref() };
             let bells = domain.doorbells_area();
             // SAFETY: as above.
             let bells: &'static Doorbells = unsafe { bells.cast::<Doorbells>().as_ref() };

@@ -48,16 +48,6 @@ unsafe impl Send for Lane {}
 // SAFETY: as above.
 unsafe impl Sync for Lane {}
 
-/// The control memory that an area of bytes is.
-///
-/// # Safety
-/// The area stays mapped for `'a`, is page-aligned, and everybody uses it through atomics.
-pub(super) unsafe fn control_of<'a>(area: NonNull<[u8]>) -> &'a Control {
-    assert!(area.len() >= size_of::<Control>());
-    // SAFETY: passed on; any bytes are a valid `Control`, which is made of atomics.
-    unsafe { area.cast::<Control>().as_ref() }
-}
-
 impl Lane {
     pub(super) fn open(
         domain: Domain,
@@ -71,15 +61,9 @@ impl Lane {
         let (ring, ledger) = (&raw const mine.rings[number], &raw const mine.ledgers[number]);
         domain.promise_control(offset(ring.cast()), size_of::<super::Ring>())?;
         domain.promise_control(offset(ledger.cast()), size_of::<super::Ledger>())?;
-        let theirs = peer.control_area().cast::<Control>();
-        let sending = &mine.sending[number];
-        let start = sending.tail.load(Relaxed);
+        let theirs = Control::at(peer.control_area());
         step("link/attached");
-        sending.start.store(start, Relaxed);
-        step("link/started");
-        // Release pairs with the Acquire in `consumer`.
-        sending.to.store(peer.life(), Release);
-        step("link/open");
+        let start = mine.sending[number].open(peer.life());
         let sender =
             Sender { producer: Producer::at(start), tickets: Tickets::default(), queue: VecDeque::new() };
         Ok(Lane {
@@ -110,30 +94,21 @@ impl Lane {
         &self.theirs().rings[usize::from(self.me.number())]
     }
 
+    /// Where the peer's entries to us begin, if it has begun.
+    fn start(&self) -> Option<u64> {
+        self.theirs().sending[usize::from(self.me.number())].start_for(self.my_life)
+    }
+
     /// Whether the peer has begun to send to us.
     pub(super) fn is_written(&self) -> bool {
-        // Acquire pairs with the Release in `open`, in the peer: `start` is for us.
-        self.theirs().sending[usize::from(self.me.number())].to.load(Acquire) == self.my_life
+        self.start().is_some()
     }
 
     /// The receiving side, once the peer has begun to send to us.
     pub(super) fn consumer(&self) -> Option<Consumer> {
-        if !self.is_written() {
-            return None;
-        }
-        let start = self.theirs().sending[usize::from(self.me.number())].start.load(Relaxed);
-        let receiving = &self.mine.receiving[usize::from(self.slot.number())];
-        receiving.head.store(start, Relaxed);
-        step("inbox/headed");
-        // Release pairs with the Acquire in `refresh`, in the peer.
-        receiving.from.store(self.life, Release);
-        step("inbox/open");
+        let start = self.start()?;
+        self.mine.receiving[usize::from(self.slot.number())].open(self.life, start);
         Some(Consumer::at(start))
-    }
-
-    /// Whether the peer has begun to receive from us.
-    fn is_read(&self) -> bool {
-        self.theirs().receiving[usize::from(self.me.number())].from.load(Acquire) == self.my_life
     }
 
     /// Makes room as far as the peer has read. Whether there is some.
@@ -141,12 +116,11 @@ impl Lane {
         if sender.producer.room() > 0 {
             return Ok(true);
         }
-        if !self.is_read() {
+        let Some(head) = self.theirs().receiving[usize::from(self.me.number())].head_for(self.my_life) else {
             // Somebody may have written over our call.
             self.call();
             return Ok(false);
-        }
-        let head = &self.theirs().receiving[usize::from(self.me.number())].head;
+        };
         Ok(sender.producer.refresh(head)? > 0)
     }
 
@@ -155,8 +129,7 @@ impl Lane {
         let number = usize::from(self.slot.number());
         sender.producer.publish(&self.mine.rings[number], entry, || step("send/written"));
         step("send/published");
-        // Release: who sees the tail finds the entries before it.
-        self.mine.sending[number].tail.store(sender.producer.tail(), Release);
+        self.mine.sending[number].advance(sender.producer.tail());
     }
 
     /// Sends back what is on the list and in the queue, as far as there is room. Whether something was sent.

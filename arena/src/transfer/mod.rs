@@ -48,6 +48,7 @@ mod book;
 #[cfg(not(loom))]
 mod control;
 mod doorbell;
+mod ends;
 #[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
@@ -63,10 +64,11 @@ mod ring;
 pub use book::{Book, Tickets};
 
 #[cfg(not(loom))]
-pub use control::{Control, Doorbells, Receiving, Reclaim, SLOTS, Sending};
+pub use control::{Control, Doorbells, Reclaim, SLOTS};
 #[cfg(not(loom))]
 pub use doorbell::Kernel;
 pub use doorbell::{Doorbell, Futex, LONGEST_SLEEP};
+pub use ends::{Receiving, Sending};
 #[cfg(not(loom))]
 pub use error::{Closed, LinkError, Unsent, WhyUnsent};
 #[cfg(not(loom))]

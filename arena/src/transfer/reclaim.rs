@@ -1,6 +1,6 @@
 //! Reclamation among the processes of a domain: [`crate::epoch`]'s readers and lists, in the control memory that all can read.
 
-use super::{Control, Exchange, lane::control_of};
+use super::{Control, Exchange};
 use crate::{
     DomainError, Peer, Slot,
     epoch::{Collected, Others, Records, Retired, now},
@@ -32,7 +32,7 @@ impl Exchange {
 
 fn records(peer: &Peer) -> &Records {
     // SAFETY: the peer keeps the mapping for as long as it is borrowed; it is atomics.
-    let control: &Control = unsafe { control_of(peer.control_area()) };
+    let control: &Control = unsafe { Control::at(peer.control_area()).as_ref() };
     &control.records
 }
 
