@@ -19,6 +19,7 @@ mod alloc;
 mod bson;
 mod capi;
 mod cluster;
+mod client_socket;
 mod codecache;
 mod crypt;
 mod datasheet;
@@ -38,6 +39,7 @@ mod socket;
 mod sproto;
 mod state;
 mod stm;
+mod tls;
 
 pub use config::ConfigError;
 pub use state::{SERVICE_KEY, ServiceState};
@@ -47,6 +49,9 @@ pub use state::{SERVICE_KEY, ServiceState};
 pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"bson", bson::open),
     (c"client.crypt", crypt::open_client),
+    (c"client.socket", client_socket::open),
+    (c"ltls.c", tls::open),
+    (c"ltls.init.c", tls::open_init),
     (c"md5.core", md5::open),
     (c"skein.crypt", crypt::secure::open),
     (c"skein.dispatch", dispatch::open),

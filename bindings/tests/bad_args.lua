@@ -32,6 +32,19 @@ for name, f in pairs(driver) do
     if name ~= "bind" then modules["skynet.socketdriver"][name] = f end
 end
 
+-- What ends the process or sleeps as long as it is told is not walked.
+modules["client.socket"] = {}
+for name, f in pairs(require "client.socket") do
+    if name ~= "readstdin" and name ~= "usleep" then modules["client.socket"][name] = f end
+end
+
+-- Methods stand under the names of their objects.
+require("ltls.init.c").constructor()
+local ltls = require "ltls.c"
+modules["ltls.c"] = ltls
+modules["ltls.context"] = debug.getmetatable(ltls.newctx()).__index
+modules["ltls.session"] = debug.getmetatable(ltls.newtls("client", ltls.newctx(), "localhost")).__index
+
 -- Commands whose purpose is the end of something are not called with what could be meant seriously.
 local commands = {
     "TIMEOUT", "REG", "QUERY", "NAME", "KILL", "LAUNCH", "GETENV", "SETENV", "STARTTIME", "MONITOR", "STAT", "LOGON",
@@ -195,6 +208,14 @@ local good = {
     append = function() local p, n = block() return { { 0 }, p, n } end,
     concat = function() return { { 3, "abc" } } end,
     isname = function() return { "@name" } end,
+    newtls = function() return { "client", ltls.newctx(), "localhost" } end,
+    set_cert = function() return { ltls.newctx(), "nosuch", "nosuch" } end,
+    set_verify = function() return { ltls.newctx(), true } end,
+    set_authorities = function() return { ltls.newctx(), "nosuch" } end,
+    ["ltls.session.handshake"] = function() return { ltls.newtls("client", ltls.newctx()), "" } end,
+    ["ltls.session.read"] = function() return { ltls.newtls("client", ltls.newctx()), "" } end,
+    ["ltls.session.write"] = function() return { ltls.newtls("client", ltls.newctx()), "text" } end,
+    set_ext_host_name = function() return { ltls.newtls("client", ltls.newctx()), "localhost" } end,
     ["skynet.multicast.core.pack"] = function() return { block() } end,
     packremote = function() return { block() } end,
     ["skynet.multicast.core.unpack"] = function() return { package_pointer() } end,

@@ -80,8 +80,11 @@ scripts! {
     values_for_everybody = "datacenter";
     debug_commands = "debug";
     sheets_of_data = "datasheet";
+    names_by_udp = "dns";
     faults_and_deaths = "faults";
     the_end_of_a_service = "exit";
+    gates_and_logins = "gates";
+    requests_and_responses = "http";
     code_in_the_scope_of_a_function = "injectcode";
     launching_services = "launch";
     what_the_loader_sets_up = "loader" with "preload = lib .. \"/preload.lua\"";
@@ -96,6 +99,7 @@ scripts! {
     parallel_requests = "select";
     services_from_functions = "service";
     sockets_within_a_service = "socket";
+    connections_that_tasks_share = "socketchannel";
     services_with_methods = "snax";
     services_with_methods_from_elsewhere = "snax_loader"
         with "snax_loader = lib .. \"/snax_loader.lua\"; snax_interface_g = \"snax_globals\"";
@@ -103,5 +107,7 @@ scripts! {
     versions_of_shared_tables = "sharetable_versions";
     a_storm_of_everything = "storm";
     tasks_and_time = "tasks";
+    both_sides_of_tls = "tls";
     trace_lines = "trace";
+    frames_of_websockets = "websocket";
 }

@@ -1,0 +1,31 @@
+-- A login server whose users all have the same password.
+local skynet = require "skynet"
+local login = require "snax.loginserver"
+local socket = require "skynet.socket"
+
+local users
+local port = tonumber(skynet.getenv "login_port")
+if not port then
+    -- A port that was free a moment ago.
+    port = 21000 + math.random(20000)
+    skynet.setenv("login_port", port)
+end
+
+login {
+    host = "127.0.0.1",
+    port = port,
+    name = "test_login",
+    instance = 2,
+    auth_handler = function(token)
+        local user, server, password = token:match "^([^@]+)@([^:]+):(.+)$"
+        assert(password == "password", "wrong password")
+        assert(socket)
+        return server, user
+    end,
+    login_handler = function(_, uid, secret)
+        if uid == "bad" then error "not wanted" end
+        if uid == "slow" then skynet.sleep(50) end
+        return skynet.call(users, "lua", "login", uid, secret)
+    end,
+    command_handler = function(_, address) users = address end,
+}
