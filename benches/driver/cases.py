@@ -95,6 +95,9 @@ FIGURES = [
     Figure("memory", "drained", "memory kept of 1,000,000 messages, drained", "most", mark=64 << 20),
     Figure("memory", "killed_left", "memory kept of 10,000 services, killed", "most"),
     Figure("memory", "killed_growth", "… its growth over 4 more rounds of them", "most", mark=10),
+    Figure("clients", "gate_64", "a request through a gate, 64 clients", mark=2, goal=3),
+    Figure("web", "http_hello", "an HTTP request, wrk with 64 connections", mark=3),
+    Figure("websockets", "websocket_echo", "a WebSocket message and its echo", mark=2),
     Figure("game", "game", "a request in a game of 400 agents", mark=3, goal=6),
 ]
 
