@@ -208,6 +208,15 @@ local function check_client()
     check.eq("interim", select(2, httpc.get(host, "/continue")), "ok")
     check.ok("two lengths", not pcall(httpc.get, host, "/bad"))
     check.ok("cut", not pcall(httpc.get, host, "/cut"))
+    -- Clients that are gone at each byte, politely or not, and the server goes on.
+    local text = "POST /cut HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc"
+    for len = 0, #text do
+        local fd = socket.open("127.0.0.1", port)
+        socket.write(fd, text:sub(1, len))
+        if len % 2 == 0 then socket.shutdown(fd) end
+        socket.close(fd)
+    end
+    check.eq("after cuts", httpc.head(host, "/path"), 200)
     check.eq("body limit", (httpc.request("POST", host, "/", nil, nil, ("x"):rep(9000))), 413)
     local parts = {}
     local stream = httpc.request_stream("GET", host, "/chunks")

@@ -170,6 +170,15 @@ local function check_violations()
     refused("http version", 505, (HANDSHAKE:gsub("HTTP/1.1", "HTTP/1.0")))
     refused("protocol", 400, (HANDSHAKE:gsub("\r\n\r\n", "\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n")))
     refused("header", 413, HANDSHAKE:sub(1, -3) .. "A: " .. ("x"):rep(9000) .. "\r\n\r\n")
+    -- Gone at each byte.
+    local text = HANDSHAKE .. masked(0x81, "cut")
+    for len = 0, #text, 3 do
+        local cut = socket.open("127.0.0.1", port)
+        socket.write(cut, text:sub(1, len))
+        if len % 2 == 0 then socket.shutdown(cut) end
+        socket.close(cut)
+    end
+    settle()
     -- Gone in the middle of a frame.
     local fd = raw()
     socket.write(fd, "\x81\x85")
