@@ -4,6 +4,9 @@ local skynet = require "skynet"
 require "skynet.manager"
 local check = require "check"
 
+-- Modules over TLS can be loaded only then.
+require("ltls.init.c").constructor()
+
 local NATIVE <const> = {
     ["skynet.core"] = "core",
     ["skynet.codecache"] = "codecache",
