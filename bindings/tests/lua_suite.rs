@@ -100,6 +100,7 @@ scripts! {
     services_from_functions = "service";
     sockets_within_a_service = "socket";
     connections_that_tasks_share = "socketchannel";
+    tables_that_are_committed = "sharemap";
     services_with_methods = "snax";
     services_with_methods_from_elsewhere = "snax_loader"
         with "snax_loader = lib .. \"/snax_loader.lua\"; snax_interface_g = \"snax_globals\"";

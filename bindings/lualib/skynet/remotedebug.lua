@@ -165,7 +165,6 @@ end
 
 --- Puts the service into debug mode until `cont`.
 ---@async
----@param _ table  what the framework lends; ours needs none of it
 ---@param fd integer  the socket that output goes to
 ---@param handle lightuserdata  the other end of the channel
 function M.start(_, fd, handle)
