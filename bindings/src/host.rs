@@ -12,11 +12,11 @@
 //! * **S3** What may allocate in Lua runs inside a protected call; outside of one are only calls that cannot raise.
 //!
 //! # From skynet
-//! service_snlua.c: `snlua_init` → `Snlua::init`, `launch_cb` and `init_cb` → `Snlua::launch` and `set_up`,
+//! service_snlua.c: `snlua_init` → `Snlua::init`, `launch_cb` and `init_cb` → `Snlua::launch` and [`crate::ground`],
 //! `report_launcher_error` → `Snlua::fail`, `snlua_signal` → `Snlua::signaller`, `snlua_release` →
 //! `Snlua::release`.
 
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::{CString, c_int, c_void};
 use std::slice;
 use std::sync::Arc;
 
@@ -26,9 +26,10 @@ use skein_vm::interrupt;
 use skein_vm::state::{Memory, State};
 
 use crate::capi::running::Scope;
+use crate::ground::Ground;
 use crate::library::{self, Paths};
 use crate::state::ServiceState;
-use crate::{PRELOADED, alloc, capi, codecache, profile};
+use crate::{alloc, capi};
 
 /// The module's name.
 pub const MODULE: &str = "snlua";
@@ -122,27 +123,21 @@ impl Snlua {
         if let Some(line) = library::notice(&paths) {
             ctx.log(line);
         }
+        let ground = Ground::new(&paths, env("preload"))?;
         let service = self.service.insert(ServiceState::new(Arc::clone(ctx)));
-        let start = Start {
-            service,
-            args,
-            globals: [
-                (c"LUA_PATH", Some(text(&paths.lua_path)?)),
-                (c"LUA_CPATH", Some(text(&paths.lua_cpath)?)),
-                (c"LUA_SERVICE", Some(text(&paths.services)?)),
-                (c"LUA_PRELOAD", env("preload").map(|it| text(&it)).transpose()?),
-            ],
-            loader: text(&paths.loader)?,
-        };
-        let lua = State::new(Arc::clone(&memory)).ok_or("lua loader error : not enough memory")?;
-        let state = self.lua.insert(lua).as_ptr();
+        let copy = ground.state(ctx, &memory, service);
+        let is_copy = copy.is_some();
+        let lua = copy.or_else(|| State::new(Arc::clone(&memory)));
+        let state = self.lua.insert(lua.ok_or("lua loader error : not enough memory")?).as_ptr();
+        let start = Start { args, loader: text(&paths.loader)? };
         // SAFETY: a fresh state of ours with 20 free slots; none of these calls raises (S3). `start` outlives them.
         unsafe {
             let at = (&raw const start).cast_mut().cast::<c_void>();
             let _running = interrupt::enter(state);
             let _scope = Scope::lua(service);
-            ffi::lua_gc(state, ffi::LUA_GCSTOP);
-            protected(state, set_up, at, 0).map_err(|error| line("lua loader error : ", &error))?;
+            if !is_copy {
+                ground.set_up(state, service).map_err(|error| line("lua loader error : ", &error))?;
+            }
             ffi::lua_pushcfunction(state, traceback);
             protected(state, load, at, 2)
                 .map_err(|error| line(&format!("Can't load {} : ", paths.loader), &error))?;
@@ -175,13 +170,11 @@ impl Snlua {
 
 /// What the protected steps of a launch need; they see it through a light userdata.
 struct Start<'a> {
-    service: &'a ServiceState,
     args: &'a [u8],
-    globals: [(&'static CStr, Option<CString>); 4],
     loader: CString,
 }
 
-fn text(value: &str) -> Result<CString, Vec<u8>> {
+pub(crate) fn text(value: &str) -> Result<CString, Vec<u8>> {
     CString::new(value)
         .map_err(|_| format!("lua loader error : a path has a zero byte: {value:?}").into_bytes())
 }
@@ -195,7 +188,7 @@ fn line(what: &str, error: &[u8]) -> Vec<u8> {
 /// # Safety
 ///
 /// `state` is a state of ours with two free slots, and `step` may be called with `data`.
-unsafe fn protected(
+pub(crate) unsafe fn protected(
     state: *mut lua_State,
     step: ffi::lua_CFunction,
     data: *mut c_void,
@@ -228,44 +221,9 @@ unsafe fn top(state: *mut lua_State) -> Vec<u8> {
     }
 }
 
-/// Everything a Lua service finds before its loader runs. Argument: a [`Start`].
-unsafe extern "C-unwind" fn set_up(state: *mut lua_State) -> c_int {
-    // SAFETY: `launch` passes its `Start`, which lives until we return. We only borrow from it: raising skips nothing.
-    unsafe {
-        let start = &*ffi::lua_touserdata(state, 1).cast::<Start<'_>>();
-        // LUA_PATH and its kin of the environment are not for services.
-        ffi::lua_pushboolean(state, 1);
-        ffi::lua_setfield(state, ffi::LUA_REGISTRYINDEX, c"LUA_NOENV".as_ptr());
-        // The change goes over all there is: as long as that is nothing, it costs nothing.
-        ffi::lua_gc(state, ffi::LUA_GCGEN);
-        ffi::luaL_openlibs(state);
-        ffi::luaL_requiref(state, c"skynet.profile".as_ptr(), profile::open, 0);
-        profile::replace_coroutine(state);
-        ffi::lua_settop(state, 1);
-        ffi::lua_pushlightuserdata(state, std::ptr::from_ref(start.service).cast_mut().cast());
-        ffi::lua_setfield(state, ffi::LUA_REGISTRYINDEX, crate::state::SERVICE_KEY.as_ptr());
-        let context = Arc::as_ptr(start.service.context()).cast_mut();
-        ffi::lua_pushlightuserdata(state, context.cast());
-        ffi::lua_setfield(state, ffi::LUA_REGISTRYINDEX, crate::state::CONTEXT_KEY.as_ptr());
-        ffi::luaL_requiref(state, c"skynet.codecache".as_ptr(), codecache::open, 0);
-        ffi::luaL_getsubtable(state, ffi::LUA_REGISTRYINDEX, c"_PRELOAD".as_ptr());
-        for &(name, open) in PRELOADED {
-            ffi::lua_pushcfunction(state, open);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
-        for (name, value) in &start.globals {
-            if let Some(value) = value {
-                ffi::lua_pushstring(state, value.as_ptr());
-                ffi::lua_setglobal(state, name.as_ptr());
-            }
-        }
-    }
-    0
-}
-
 /// Loads the loader, and leaves it and its argument. Argument: a [`Start`].
 unsafe extern "C-unwind" fn load(state: *mut lua_State) -> c_int {
-    // SAFETY: as in `set_up`.
+    // SAFETY: `launch` passes its `Start`, which lives until we return. We only borrow from it: raising skips nothing.
     unsafe {
         let start = &*ffi::lua_touserdata(state, 1).cast::<Start<'_>>();
         if ffi::luaL_loadfile(state, start.loader.as_ptr()) != ffi::LUA_OK {

@@ -24,6 +24,7 @@ mod codecache;
 mod crypt;
 mod datasheet;
 mod debugchannel;
+mod ground;
 mod hand;
 mod md5;
 mod memory;

@@ -48,7 +48,7 @@ static STARTED_KEY: u8 = 1;
 /// Measures coroutines for whoever resumes them without [`resume`].
 #[derive(Clone, Copy)]
 pub(crate) struct Meter {
-    started: *const usize,
+    pub(crate) started: *const usize,
 }
 
 impl Meter {

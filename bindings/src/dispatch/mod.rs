@@ -54,6 +54,8 @@ use std::ptr;
 use std::sync::Arc;
 
 use skein_runtime::{Handle, MessageType, ServiceContext};
+use skein_vm::image::{Image, Place};
+use skein_vm::state::State;
 
 use crate::core::open_core;
 use crate::profile::Meter;
@@ -94,6 +96,14 @@ pub(crate) struct Dispatcher {
     trimming: Cell<bool>,
     traces_begun: Cell<u64>,
     book: RefCell<Book>,
+}
+
+/// Where the objects of a dispatcher are, in every copy of an image.
+pub(crate) struct Places {
+    desk: Place,
+    floor: Place,
+    known: [Place; 4],
+    meter: Place,
 }
 
 /// Objects that are recognised by their address.
@@ -215,6 +225,34 @@ impl Dispatcher {
             traces_begun: Cell::new(0),
             book: RefCell::default(),
         }
+    }
+
+    /// Where its objects are in every copy of an image.
+    pub(crate) fn places(&self, image: &Image) -> Places {
+        let place = |at: *const c_void| image.place(at.addr());
+        let known = self.known.get();
+        Places {
+            desk: place(self.desk.get().cast()),
+            floor: place(self.floor.get().cast()),
+            known: [known.suspend.cast(), known.pack, known.unpack, known.on_error].map(place),
+            meter: place(self.meter.get().started.cast()),
+        }
+    }
+
+    /// The dispatcher of a copy.
+    pub(crate) fn copied(ctx: Arc<ServiceContext>, places: &Places, state: &State) -> Dispatcher {
+        let dispatcher = Self::new(ctx);
+        let [suspend, pack, unpack, on_error] = places.known;
+        dispatcher.desk.set(places.desk.of(state));
+        dispatcher.floor.set(places.floor.of(state));
+        dispatcher.known.set(Known {
+            suspend: suspend.of::<u8>(state),
+            pack: pack.of::<c_void>(state),
+            unpack: unpack.of::<c_void>(state),
+            on_error: on_error.of::<c_void>(state),
+        });
+        dispatcher.meter.set(Meter { started: places.meter.of::<usize>(state) });
+        dispatcher
     }
 
     /// Tells `to` that its request `session` failed. A peer that is gone needs no answer.

@@ -49,6 +49,7 @@ struct Cache {
     chunks: HashMap<Box<[u8]>, usize>,
     bytes: usize,
     forgotten: usize,
+    clears: usize,
 }
 
 static CACHE: RwLock<Option<Cache>> = RwLock::new(None);
@@ -85,11 +86,17 @@ pub unsafe fn set_mode(state: *mut lua_State, mode: Mode) {
 /// Forgets all names: the next load of a file reads it again.
 pub fn clear() {
     let mut cache = CACHE.write().unwrap_or_else(|broken| broken.into_inner());
-    if let Some(cache) = cache.as_mut() {
-        cache.forgotten += cache.bytes;
-        cache.bytes = 0;
-        cache.chunks.clear();
-    }
+    let cache = cache.get_or_insert_default();
+    cache.forgotten += cache.bytes;
+    cache.bytes = 0;
+    cache.chunks.clear();
+    cache.clears += 1;
+}
+
+/// How often names were forgotten.
+pub fn clears() -> usize {
+    let cache = CACHE.read().unwrap_or_else(|broken| broken.into_inner());
+    cache.as_ref().map_or(0, |cache| cache.clears)
 }
 
 /// What the cache holds now.

@@ -26,6 +26,7 @@ const LARGEST: usize = 4096 + GRAIN;
 /// Up to here every multiple of the grain is a size.
 const FINE: usize = 256;
 const GRAIN: usize = 16;
+const WORD: usize = size_of::<usize>();
 /// Sizes from one power of two to the next, as a power of two.
 const STEPS: u32 = 3;
 const SIZES: usize = slot_of(LARGEST) + 1;
@@ -67,7 +68,18 @@ pub(crate) struct Heap {
     end: usize,
     runs: Vec<Run>,
     pages: usize,
-    closing: bool,
+    given: Given,
+}
+
+/// What becomes of a block that is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    /// It waits for the next one of its size.
+    Kept,
+    /// That too, and it is wiped: nothing that was in one block is ever seen in another.
+    Wiped,
+    /// Nothing: the end is near.
+    Left,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +93,7 @@ unsafe impl Send for Heap {}
 
 impl Heap {
     pub(crate) const fn new() -> Self {
-        Self { free: [0; SIZES], waiting: 0, next: 0, end: 0, runs: Vec::new(), pages: 0, closing: false }
+        Self { free: [0; SIZES], waiting: 0, next: 0, end: 0, runs: Vec::new(), pages: 0, given: Given::Kept }
     }
 
     /// A block of `size` bytes, not 0. `None`: it is not for us, or there is no room; the system has it.
@@ -110,10 +122,16 @@ impl Heap {
     /// It came from here with at least `size` bytes, which are 1 to [`LARGEST`], and nobody uses it any more.
     #[inline]
     pub(crate) unsafe fn give(&mut self, at: *mut u8, size: usize) {
-        if !self.closing {
-            // SAFETY: promised by the caller.
-            unsafe { self.put(at, slot_of(size)) };
+        let slot = slot_of(size);
+        if self.given != Given::Kept {
+            if self.given == Given::Left {
+                return;
+            }
+            // SAFETY: promised by the caller (H2).
+            unsafe { at.write_bytes(0, bytes_of(slot)) };
         }
+        // SAFETY: promised by the caller.
+        unsafe { self.put(at, slot) };
     }
 
     /// Whether a block of `old` bytes from here is as good for `new` bytes.
@@ -124,7 +142,7 @@ impl Heap {
 
     /// From here on blocks are not kept when they are given back: the end is near.
     pub(crate) fn close(&mut self) {
-        self.closing = true;
+        self.given = Given::Left;
     }
 
     /// Takes the first free block of a size that has one.
@@ -132,7 +150,7 @@ impl Heap {
     fn pop(&mut self, slot: usize) -> *mut u8 {
         let at = place(self.free[slot]);
         // SAFETY: a free block of ours begins with the number of the next one.
-        let next = unsafe { at.cast::<u32>().read() };
+        let next = unsafe { at.cast::<u32>().replace(0) };
         self.free[slot] = next;
         if next == 0 {
             self.waiting &= !(1 << slot);
@@ -203,6 +221,79 @@ impl Drop for Heap {
             // SAFETY: the heap took it, and whoever had a block of it is gone: the state ends before its heap.
             unsafe { pages::give(run.at, run.pages) };
         }
+    }
+}
+
+/// What a heap in one run looks like.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    /// Where the run was, and its bytes, used or not.
+    pub(crate) base: usize,
+    pub(crate) room: usize,
+    /// What it contains; zeros where nothing is used.
+    pub(crate) words: Box<[usize]>,
+    /// Where nothing is used: distances from the base, and bytes, in order.
+    pub(crate) holes: Box<[(usize, usize)]>,
+}
+
+impl Heap {
+    /// A heap of `count` blank pages, which does not grow, and whose blocks are blank when they are taken.
+    pub(crate) fn blank(count: usize) -> Option<Self> {
+        let at = pages::take(count)?;
+        // SAFETY: just taken.
+        unsafe { at.write_bytes(0, count * PAGE) };
+        let next = at.expose_provenance().get();
+        let runs = vec![Run { at, pages: count }];
+        Some(Self { next, end: next + count * PAGE, runs, pages: MOST, given: Given::Wiped, ..Self::new() })
+    }
+
+    /// A heap that begins with `words`, in a run of its own.
+    pub(crate) fn filled(words: &[usize]) -> Option<Self> {
+        let count = size_of_val(words).div_ceil(PAGE);
+        let at = pages::take(count)?;
+        // SAFETY: just taken, and at least as long.
+        unsafe { at.cast::<usize>().as_ptr().copy_from_nonoverlapping(words.as_ptr(), words.len()) };
+        let base = at.expose_provenance().get();
+        let next = base + size_of_val(words).next_multiple_of(GRAIN);
+        let runs = vec![Run { at, pages: count }];
+        Some(Self { next, end: base + count * PAGE, runs, pages: count, ..Self::new() })
+    }
+
+    /// Where the first run begins.
+    pub(crate) fn base(&self) -> usize {
+        self.runs.first().map_or(0, |run| run.at.addr().get())
+    }
+
+    /// A picture of a heap that was made [blank](Self::blank).
+    pub(crate) fn picture(&self) -> Option<Picture> {
+        let [run] = self.runs[..] else { return None };
+        let (base, room) = (run.at.addr().get(), run.pages * PAGE);
+        let mut words = vec![0_usize; room / WORD];
+        // SAFETY: the run is ours, and as long.
+        unsafe { words.as_mut_ptr().copy_from_nonoverlapping(run.at.as_ptr().cast(), words.len()) };
+        let mut holes = vec![(self.next - base, self.end - self.next)];
+        for slot in 0..SIZES {
+            let mut number = self.free[slot];
+            while number != 0 {
+                let at = place(number);
+                holes.push((at.addr() - base, bytes_of(slot)));
+                // SAFETY: a free block of ours begins with the number of the next one.
+                number = unsafe { at.cast::<u32>().read() };
+            }
+        }
+        holes.sort_unstable();
+        for &(from, bytes) in &holes {
+            words[from / WORD..][..bytes / WORD].fill(0);
+        }
+        Some(Picture { base, room, words: words.into(), holes: holes.into() })
+    }
+}
+
+impl Picture {
+    /// Where a distance goes when the holes are closed. The end of a block stays with the block.
+    pub(crate) fn closed(&self, distance: usize) -> usize {
+        let above = self.holes.iter().take_while(|(from, _)| *from < distance);
+        distance - above.map(|(from, bytes)| (*bytes).min(distance - from)).sum::<usize>()
     }
 }
 

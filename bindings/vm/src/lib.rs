@@ -3,8 +3,8 @@
 //! The machine is one C file (`csrc/onevm.c`) that includes the sources of the crate `lua-src` under macro overrides.
 //! Added are objects of the arena that every state reads ([`shared`]) in versions ([`versions`]), one hash seed for all states ([`seed`]), files
 //! embedded in the program ([`embedded`]), frozen code of files kept for the process ([`cache`]), strings whose bytes lie in
-//! arena blocks ([`external`]), states with counted, limited memory ([`state`]), and a way to break into what they run
-//! ([`interrupt`]).
+//! arena blocks ([`external`]), states with counted, limited memory ([`state`]) that may begin as copies of one ([`image`]), and a way to
+//! break into what they run ([`interrupt`]).
 //!
 //! This crate is also the only door to mlua: depend on it, and use [`mlua`] and [`ffi`] from here, so that there is one
 //! Lua in the program. mlua keeps nothing in `lua_getextraspace`; nor do we, C modules may have it.
@@ -19,6 +19,7 @@ pub mod embedded;
 pub mod external;
 mod heap;
 mod hooks;
+pub mod image;
 pub mod interrupt;
 mod pages;
 pub mod seed;

@@ -16,6 +16,16 @@ pub fn get() -> u32 {
     *SEED.get_or_init(|| getrandom::u32().expect("the system gives random numbers"))
 }
 
+/// A random number, the same all the time; not the seed.
+///
+/// # Panics
+///
+/// As [`get`].
+pub fn noise() -> u64 {
+    static NOISE: OnceLock<u64> = OnceLock::new();
+    *NOISE.get_or_init(|| getrandom::u64().expect("the system gives random numbers"))
+}
+
 /// Takes `seed` instead of a random one.
 ///
 /// # Errors

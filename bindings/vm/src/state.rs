@@ -27,7 +27,7 @@ use skein_arena::sync::atomic::{AtomicUsize, Ordering};
 use skein_arena::sync::cell::UnsafeCell;
 
 use crate::ffi::{self, lua_Alloc, lua_State};
-use crate::heap::Heap;
+use crate::heap::{Heap, Picture};
 use crate::interrupt::Request;
 use crate::pages;
 
@@ -37,6 +37,9 @@ pub const FIRST_WARNING: usize = 32 << 20;
 unsafe extern "C-unwind" {
     fn skein_newstate(allocate: lua_Alloc, memory: *mut c_void) -> *mut lua_State;
 }
+
+/// Pages for a state that becomes an image. One that needs more becomes none.
+const IMAGE_PAGES: usize = 48;
 
 /// What a state has allocated, what it may, and whether it was asked to stop.
 #[repr(C)]
@@ -67,6 +70,25 @@ impl Memory {
             warn: Box::new(warn),
             heap: UnsafeCell::new(Heap::new()),
         })
+    }
+
+    /// Memory for a state that becomes a part of an [`Image`](crate::image::Image): without a limit, in blank pages. `None`: there
+    /// are none.
+    pub fn for_image() -> Option<Arc<Self>> {
+        let mut memory = Self::new(|_| {});
+        let heap = Heap::blank(IMAGE_PAGES)?;
+        Arc::get_mut(&mut memory)?.heap = UnsafeCell::new(heap);
+        Some(memory)
+    }
+
+    /// What the heap looks like.
+    ///
+    /// # Safety
+    ///
+    /// Nobody runs the state meanwhile.
+    pub(crate) unsafe fn picture(&self) -> Option<Picture> {
+        // SAFETY: promised by the caller.
+        unsafe { self.heap(|heap| heap.picture()) }
     }
 
     /// Does something with the heap.
@@ -298,6 +320,19 @@ impl State {
         // SAFETY: `allocate` fits the machine's contract; `memory` lives until the state is closed (M2).
         let main = unsafe { skein_newstate(ALLOCATE, Arc::as_ptr(&memory).cast_mut().cast()) };
         Some(Self { main: NonNull::new(main)?, memory })
+    }
+
+    /// A state that lies complete in a heap.
+    ///
+    /// # Safety
+    ///
+    /// `main` is the main thread of a state in `heap`, `used` bytes large, which allocates from `memory`; and that is fresh.
+    pub(crate) unsafe fn adopt(main: *mut lua_State, memory: Arc<Memory>, heap: Heap, used: usize) -> Self {
+        // SAFETY: nobody uses the memory yet.
+        unsafe { memory.heap(|it| *it = heap) };
+        memory.used.store(used, Ordering::Relaxed);
+        // SAFETY: an address inside a run of pages.
+        Self { main: unsafe { NonNull::new_unchecked(main) }, memory }
     }
 
     /// The main thread of the state, for the functions of [`ffi`]. Valid while `self` lives; calls may raise, which

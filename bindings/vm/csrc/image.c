@@ -1,0 +1,73 @@
+/*
+** Whether a state may be copied to other addresses (src/image.rs finds and changes
+** the pointers). What a pointer's value decides, a copy would have wrong: the place
+** of a key in a hash part of more than one node. Strings outside of the state have
+** owners that a copy would not count.
+*/
+static int skein_movablekey (const Node *n, const void *const *outside, size_t count) {
+  size_t i;
+  if (keyiscollectable(n))
+    return keyisshrstr(n) || keytt(n) == ctb(LUA_VLNGSTR);
+  if (keytt(n) != LUA_VLIGHTUSERDATA) return 1;
+  for (i = 0; i < count; i++)
+    if (keyval(n).p == outside[i]) return 0;
+  return 1;
+}
+
+static int skein_movablestr (const global_State *g, const TString *ts) {
+  return ts->shrlen != LSTRMEM || (ts->falloc == g->frealloc && ts->ud == g->ud);
+}
+
+static int skein_movableobject (const global_State *g, const GCObject *o,
+                                const void *const *outside, size_t count) {
+  switch (o->tt) {
+    case LUA_VTABLE: {
+      Table *t = gco2t(o);
+      unsigned i, nodes = sizenode(t);
+      for (i = 0; nodes > 1 && i < nodes; i++)
+        if (!skein_movablekey(gnode(t, i), outside, count)) return 0;
+      return 1;
+    }
+    case LUA_VLNGSTR: return skein_movablestr(g, gco2ts(o));
+    default: return 1;
+  }
+}
+
+static int skein_movablelist (const global_State *g, const GCObject *o,
+                              const void *const *outside, size_t count) {
+  for (; o != NULL; o = o->next)
+    if (!skein_movableobject(g, o, outside, count)) return 0;
+  return 1;
+}
+
+/* what functions left on the stacks behind the last value */
+static void skein_wipestack (lua_State *L) {
+  if (L->stack.p != NULL)
+    memset((void *)L->top.p, 0, (size_t)((char *)(L->stack_last.p + EXTRA_STACK) - (char *)L->top.p));
+}
+
+static void skein_wipe (lua_State *L) {
+  global_State *g = G(L);
+  GCObject *o;
+  int i, j;
+  for (i = 0; i < STRCACHE_N; i++) {
+    for (j = 0; j < STRCACHE_M; j++) g->strcache[i][j] = g->memerrmsg;
+  }
+  skein_wipestack(L);
+  for (o = g->allgc; o != NULL; o = o->next)
+    if (o->tt == LUA_VTHREAD) skein_wipestack(gco2th(o));
+}
+
+/* 'outside': addresses that are others in a copy. Wipes what nobody reads: what
+   is there depends on addresses. */
+LUA_API int skein_ismovable (lua_State *L, const void *const *outside, size_t count) {
+  global_State *g = G(L);
+  skein_wipe(L);
+  return L == mainthread(g) && L->ci == &L->base_ci && L->errorJmp == NULL &&
+         g->tobefnz == NULL &&
+         /* between cycles; the generational collector skips the pause */
+         (g->gcstate == GCSpause || g->gckind == KGC_GENMINOR) &&
+         skein_movablelist(g, g->allgc, outside, count) &&
+         skein_movablelist(g, g->finobj, outside, count) &&
+         skein_movablelist(g, g->fixedgc, outside, count);
+}
