@@ -179,7 +179,7 @@ pub(crate) unsafe fn push_filled(
     room: usize,
     fill: impl FnOnce(&mut [u8]) -> Result<usize, Raise>,
 ) -> c_int {
-    const SHORT: usize = 512;
+    const SHORT: usize = 8192;
     if room <= SHORT {
         let mut buffer = [const { MaybeUninit::<u8>::uninit() }; SHORT];
         let first = buffer.as_mut_ptr().cast::<u8>();

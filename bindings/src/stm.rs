@@ -48,9 +48,11 @@ impl Shared {
 }
 
 /// Objects that were copied and not yet claimed, by address, and how often.
-static TICKETS: LazyLock<Mutex<HashMap<usize, (Arc<Shared>, usize)>>> = LazyLock::new(Mutex::default);
+type Tickets = HashMap<usize, (Arc<Shared>, usize)>;
 
-fn with_tickets<R>(work: impl FnOnce(&mut HashMap<usize, (Arc<Shared>, usize)>) -> R) -> R {
+static TICKETS: LazyLock<Mutex<Tickets>> = LazyLock::new(Mutex::default);
+
+fn with_tickets<R>(work: impl FnOnce(&mut Tickets) -> R) -> R {
     // As for `Shared::with`.
     work(&mut TICKETS.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
 }

@@ -264,6 +264,34 @@ fn an_address_is_a_document_only_as_long_as_it_is_one() {
 }
 
 #[test]
+fn documents_of_an_array_may_have_the_same_keys_or_others() {
+    let probe = probe();
+    probe.eval::<()>(
+        "local function same(a, b)
+            if type(a) ~= 'table' then return a == b end
+            for k, v in pairs(a) do if not same(v, b[k]) then return false end end
+            for k in pairs(b) do if a[k] == nil then return false end end
+            return true
+        end
+        local many = {}
+        for i = 1, 40 do many['key' .. i] = i end
+        local list = {}
+        for i = 1, 50 do
+            list[i] = {
+                id = i, name = 'item ' .. i, [i % 3 == 0 and 'odd' or 'even'] = true,
+                parts = i % 4 > 0 and { { a = 1, b = { c = i } }, { a = 2 } } or nil,
+                more = i % 7 == 0 and many or nil,
+            }
+        end
+        for _, made in ipairs { { list = list }, { a = { list, list }, b = list }, { list = { many, many } } } do
+            assert(same(bson.encode(made):decode(), made))
+        end
+        -- The table is the only result, however deep the arrays are.
+        assert(select('#', bson.decode(bson.encode { a = { { { 1 } } } })) == 1)",
+    );
+}
+
+#[test]
 fn new_ids_differ() {
     let probe = probe();
     probe.eval::<()>(

@@ -5,6 +5,7 @@
 //! document is looked at twice: the first pass counts the fields, so that its table is made in its final size.
 
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 use std::slice;
 
 use super::Kit;
@@ -27,7 +28,9 @@ pub(super) unsafe extern "C-unwind" fn decode(state: *mut lua_State) -> c_int {
         let before = kit.begin_reading();
         let decoded = match super::document::find(state, kit, 1) {
             Ok((first, len)) => {
-                let done = Reader::document(first, len).and_then(|reader| reader.push_table(state, false, 0));
+                let mut keys = Keys::new();
+                let done =
+                    Reader::document(first, len).and_then(|it| it.push_table(state, &mut keys, false, 0));
                 if done.is_ok()
                     && let Some(service) = kit.service()
                     && ffi::lua_islightuserdata(state, 1) != 0
@@ -62,16 +65,102 @@ impl Text {
         unsafe { ffi::lua_pushlstring(state, self.first.cast(), self.len) };
     }
 
+    /// # Safety
+    /// The bytes are still there.
+    #[inline]
+    unsafe fn bytes<'a>(self) -> &'a [u8] {
+        // SAFETY: by the caller's promise.
+        unsafe { slice::from_raw_parts(self.first, self.len) }
+    }
+
     /// The number that the text begins with; 0 if it begins with something else.
     ///
     /// # Safety
     /// The bytes are still there.
     unsafe fn number(self) -> i64 {
         // SAFETY: by the caller's promise.
-        let text = unsafe { slice::from_raw_parts(self.first, self.len) };
+        let text = unsafe { self.bytes() };
         text.iter().map_while(|byte| char::from(*byte).to_digit(10)).fold(0_i64, |number, digit| {
             number.saturating_mul(10).saturating_add(i64::from(digit)).min(i64::from(i32::MAX))
         })
+    }
+}
+
+/// How many keys are kept.
+const KEYS: usize = 16;
+
+/// Keys that documents of an array are likely to have: those of the ones before, in their order. Lua has them on its stack, where they
+/// need not be looked up again by their bytes.
+struct Keys {
+    /// The slot in front of the first.
+    base: c_int,
+    texts: [MaybeUninit<Text>; KEYS],
+    count: usize,
+    /// Which one is expected next.
+    at: usize,
+    /// Whether an array is being read.
+    active: bool,
+}
+
+impl Keys {
+    fn new() -> Keys {
+        Keys { base: 0, texts: [const { MaybeUninit::uninit() }; KEYS], count: 0, at: 0, active: false }
+    }
+
+    /// Begins the outermost array: takes slots.
+    ///
+    /// # Safety
+    /// As [`Reader::push_table`].
+    unsafe fn begin(&mut self, state: *mut lua_State) -> Result<(), Raise> {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if ffi::lua_checkstack(state, KEYS as c_int + 8) == 0 {
+                return Err(Raise::new("stack overflow"));
+            }
+            self.base = ffi::lua_gettop(state);
+            (self.count, self.active) = (0, true);
+            ffi::lua_settop(state, self.base + KEYS as c_int);
+        }
+        Ok(())
+    }
+
+    /// Ends it: leaves the array, which is on top, instead of the slots.
+    ///
+    /// # Safety
+    /// As [`Reader::push_table`], after [`Keys::begin`].
+    unsafe fn end(&mut self, state: *mut lua_State) {
+        self.active = false;
+        // SAFETY: by the caller's promise.
+        unsafe {
+            ffi::lua_replace(state, self.base + 1);
+            ffi::lua_settop(state, self.base + 1);
+        }
+    }
+
+    /// Pushes a key.
+    ///
+    /// # Safety
+    /// As [`Reader::push_table`].
+    #[inline]
+    unsafe fn push(&mut self, state: *mut lua_State, key: Text) {
+        // SAFETY: by the caller's promise. Keys lie in the document, where nothing ever writes to them.
+        unsafe {
+            if !self.active {
+                return key.push(state);
+            }
+            let at = self.at;
+            self.at += 1;
+            // The first `count` texts are there.
+            if at < self.count && self.texts[at].assume_init().bytes() == key.bytes() {
+                return ffi::lua_pushvalue(state, self.base + 1 + at as c_int);
+            }
+            key.push(state);
+            if at == self.count && at < KEYS {
+                ffi::lua_copy(state, -1, self.base + 1 + at as c_int);
+                self.texts[at].write(key);
+                self.count += 1;
+            }
+        }
     }
 }
 
@@ -266,7 +355,13 @@ impl Reader {
     ///
     /// # Safety
     /// As [`Reader::document`]. May raise a memory error: nothing with a destructor is alive.
-    unsafe fn push_table(mut self, state: *mut lua_State, is_array: bool, depth: u32) -> Result<(), Raise> {
+    unsafe fn push_table(
+        mut self,
+        state: *mut lua_State,
+        keys: &mut Keys,
+        is_array: bool,
+        depth: u32,
+    ) -> Result<(), Raise> {
         if depth > DEPTH {
             return Err(Raise::new("Too depth while decoding bson"));
         }
@@ -281,16 +376,25 @@ impl Reader {
                 fields = fields.saturating_add(1);
             }
             if is_array {
+                let is_outermost = !keys.active;
+                if is_outermost {
+                    keys.begin(state)?;
+                }
+                let first = if is_outermost { 0 } else { keys.at };
                 ffi::lua_createtable(state, fields, 0);
                 while let Some((ty, key)) = self.head()? {
-                    self.push_value(state, ty, depth)?;
+                    keys.at = first;
+                    self.push_value(state, keys, ty, depth)?;
                     ffi::lua_rawseti(state, -2, key.number() + 1);
+                }
+                if is_outermost {
+                    keys.end(state);
                 }
             } else {
                 ffi::lua_createtable(state, 0, fields);
                 while let Some((ty, key)) = self.head()? {
-                    key.push(state);
-                    self.push_value(state, ty, depth)?;
+                    keys.push(state, key);
+                    self.push_value(state, keys, ty, depth)?;
                     ffi::lua_rawset(state, -3);
                 }
             }
@@ -301,7 +405,13 @@ impl Reader {
     /// # Safety
     /// As [`Reader::push_table`].
     #[inline]
-    unsafe fn push_value(&mut self, state: *mut lua_State, ty: u8, depth: u32) -> Result<(), Raise> {
+    unsafe fn push_value(
+        &mut self,
+        state: *mut lua_State,
+        keys: &mut Keys,
+        ty: u8,
+        depth: u32,
+    ) -> Result<(), Raise> {
         // SAFETY: by the caller's promise.
         unsafe {
             match ty {
@@ -315,7 +425,7 @@ impl Reader {
                 ty::STRING => self.string()?.push(state),
                 ty::DOCUMENT | ty::ARRAY => {
                     let size = i64::from(self.int32()?);
-                    self.body(size)?.push_table(state, ty == ty::ARRAY, depth + 1)?;
+                    self.body(size)?.push_table(state, keys, ty == ty::ARRAY, depth + 1)?;
                 }
                 ty::DATE => {
                     let seconds = (i64::from_le_bytes(self.take()?) / 1000) as u32;

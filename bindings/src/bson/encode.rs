@@ -1,7 +1,7 @@
 //! From values to a document.
 //!
 //! Values are read where the machine has them (`skein_vm::walk`) and written into a vector that the thread keeps: nothing
-//! is pushed, nothing raises, no Lua code runs. The first table with a metamethod, or document within a table, ends that: the
+//! is pushed, nothing raises, no Lua code runs. The first table with a metamethod, or document that is not simply one of ours, ends that: the
 //! document is begun anew by [`careful`](super::careful).
 //!
 //! The bytes are copied into a userdata of their size in the end. Making that may collect garbage, whose finalizers may encode
@@ -119,7 +119,9 @@ enum Written {
 unsafe fn write(state: *mut lua_State, kit: &Kit, source: Source) -> Result<Written, Raise> {
     let mut out = Out::new(SPARE.take());
     // SAFETY: by the caller's promise. No Lua code runs during the walk, and it writes to no object.
-    let written = unsafe { Walk { state, pairs: kit.pairs, len: kit.len, out: &mut out }.source(source) };
+    let written = unsafe {
+        Walk { state, pairs: kit.pairs, len: kit.len, metatable: kit.metatable, out: &mut out }.source(source)
+    };
     let (vector, len) = out.finish();
     let first = vector.as_ptr();
     let turn = TURN.get() + 1;
@@ -138,6 +140,7 @@ struct Walk<'a> {
     state: *mut lua_State,
     pairs: *const c_void,
     len: *const c_void,
+    metatable: *const c_void,
     out: &'a mut Out<Vec<u8>>,
 }
 
@@ -180,7 +183,11 @@ impl Walk<'_> {
             Value::String(text) => self.out.string(key, text)?,
             // SAFETY: by the caller's promise.
             Value::Table(table) => unsafe { self.table(key, table, depth + 1)? },
-            Value::Pointer(_) | Value::Other(_) => return Err(Stop::Careful),
+            Value::Userdata(document, metatable) if metatable == self.metatable => {
+                // SAFETY: a document has its size, and nobody writes to it during the walk.
+                self.out.raw(ty::DOCUMENT, key, unsafe { &*document })?;
+            }
+            Value::Pointer(_) | Value::Userdata(..) | Value::Other(_) => return Err(Stop::Careful),
         }
         Ok(())
     }
@@ -229,6 +236,7 @@ impl Walk<'_> {
             Value::Boolean(_) => ffi::LUA_TBOOLEAN,
             Value::Pointer(_) => ffi::LUA_TLIGHTUSERDATA,
             Value::Table(_) => ffi::LUA_TTABLE,
+            Value::Userdata(..) => ffi::LUA_TUSERDATA,
             Value::Other(ty) => ty,
             Value::Nil | Value::String(_) => ffi::LUA_TNIL,
         };

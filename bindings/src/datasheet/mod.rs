@@ -72,7 +72,11 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
         ffi::lua_createtable(state, 0, METAMETHODS.len() as c_int);
         register(state, kit, &METAMETHODS);
         ffi::lua_setiuservalue(state, kit, kept::METATABLE);
-        if let Err(error) = guard(|| Ok(*owned.value.try_borrow_mut()? = Some(Owned(Vec::new())))) {
+        let filled = guard(|| {
+            *owned.value.try_borrow_mut()? = Some(Owned(Vec::new()));
+            Ok(())
+        });
+        if let Err(error) = filled {
             raise(state, error);
         }
         ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);

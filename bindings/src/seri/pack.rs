@@ -6,7 +6,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use skein_vm::ffi::lua_State;
+use skein_vm::ffi::{self, lua_State};
 use skein_vm::walk::{self, Table, Value};
 
 use super::out::Out;
@@ -105,6 +105,7 @@ impl Walk<'_> {
             Value::Pointer(address) => self.write.pointer(address)?,
             // SAFETY: by the caller's promise.
             Value::Table(table) => unsafe { self.table(table, depth + 1)? },
+            Value::Userdata(..) => return Err(Refused::Type(ffi::LUA_TUSERDATA).into()),
             Value::Other(ty) => return Err(Refused::Type(ty).into()),
         }
         Ok(())

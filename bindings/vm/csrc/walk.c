@@ -6,15 +6,16 @@
 
 /* src/walk.rs: Item and Kind */
 typedef struct skein_Item {
-  uint64_t bits;       /* integer, real, pointer, or the address of the object */
-  const char *bytes;   /* of a string */
+  uint64_t bits;       /* integer, real, pointer, or the address of the object; of a
+                          userdata: its metatable */
+  const char *bytes;   /* of a string or a userdata */
   uint32_t kind;
   uint32_t type;       /* LUA_T*, for kind OTHER */
   size_t size;         /* of a string; border of a table */
 } skein_Item;
 
 enum { WALK_NIL, WALK_FALSE, WALK_TRUE, WALK_INTEGER, WALK_REAL, WALK_STRING,
-       WALK_POINTER, WALK_TABLE, WALK_OTHER };
+       WALK_POINTER, WALK_TABLE, WALK_OTHER, WALK_USERDATA };
 
 /* How many results whoever called the running C function wants; -1: all there are. */
 LUA_API int skein_wanted (lua_State *L) {
@@ -62,6 +63,14 @@ static inline void walk_read (int tt, const Value *v, skein_Item *item) {
       item->kind = WALK_TABLE;
       item->bits = (uint64_t)(uintptr_t)gco2t(v->gc);
       break;
+    case LUA_VUSERDATA: {
+      Udata *u = gco2u(v->gc);
+      item->kind = WALK_USERDATA;
+      item->bits = (uint64_t)(uintptr_t)u->metatable;
+      item->bytes = getudatamem(u);
+      item->size = u->len;
+      break;
+    }
     default:
       item->kind = WALK_OTHER;
       item->type = (uint32_t)novariant(tt);

@@ -44,7 +44,9 @@ pub enum Value<'a> {
     Pointer(usize),
     /// A table.
     Table(Table),
-    /// A function, a thread, a full userdata: its `LUA_T*`.
+    /// A full userdata: its bytes, which Lua code may write to, and its metatable, as `lua_topointer` names it.
+    Userdata(*const [u8], *const c_void),
+    /// A function, a thread: its `LUA_T*`.
     Other(c_int),
 }
 
@@ -86,6 +88,11 @@ impl Item {
                 5 => Value::String(slice::from_raw_parts(self.bytes.assume_init(), self.size.assume_init())),
                 6 => Value::Pointer(self.bits.assume_init() as usize),
                 7 => Value::Table(Table(ptr::with_exposed_provenance(self.bits.assume_init() as usize))),
+                9 => {
+                    let bytes = ptr::slice_from_raw_parts(self.bytes.assume_init(), self.size.assume_init());
+                    let metatable = ptr::with_exposed_provenance(self.bits.assume_init() as usize);
+                    Value::Userdata(bytes, metatable)
+                }
                 _ => Value::Other(self.ty.assume_init() as c_int),
             }
         }
