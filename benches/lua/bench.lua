@@ -67,6 +67,18 @@ function bench.measure(name, step, f)
     bench.cost(name, n, bench.time(f, n))
 end
 
+--- Calls `listen(port)` with ports of our own choice until it does not raise; the port it was. (Not all of skynet tells which port it took
+--- when it was free to choose.)
+---@param listen fun(port: integer)
+---@return integer
+function bench.port(listen)
+    for _ = 1, 50 do
+        local port = 18000 + math.random(14000)
+        if pcall(listen, port) then return port end
+    end
+    error "no free port"
+end
+
 --- The median of a list; sorts it.
 ---@param values number[]
 ---@return number

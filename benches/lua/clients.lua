@@ -64,9 +64,10 @@ else
                 agents[#agents + 1] = agent
             end
         end)
-        -- A port of our own: not every gate tells which it took.
-        local port = 18000 + math.random(10000)
-        skynet.call(gate, "lua", "open", { address = "127.0.0.1", port = port, maxclient = 1024, nodelay = true })
+        local port = bench.port(function(port)
+            local conf = { address = "127.0.0.1", port = port, maxclient = 1024, nodelay = true }
+            skynet.call(gate, "lua", "open", conf)
+        end)
         local clients = {}
         for i = 1, 2 do
             clients[i] = skynet.newservice("clients", "client", tostring(port))

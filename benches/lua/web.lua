@@ -28,8 +28,8 @@ else
         for i = 1, 4 do
             agents[i] = skynet.newservice("web", "agent")
         end
-        local port = 28000 + math.random(10000)
-        local id = socket.listen("127.0.0.1", port, 1024)
+        local id
+        local port = bench.port(function(port) id = socket.listen("127.0.0.1", port, 1024) end)
         local turn = 0
         socket.start(id, function(fd)
             turn = turn % #agents + 1

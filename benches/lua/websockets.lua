@@ -49,8 +49,8 @@ elseif role == "client" then
 else
     bench.start(function()
         local server = skynet.newservice("websockets", "server")
-        local port = 38000 + math.random(10000)
-        local id = socket.listen("127.0.0.1", port)
+        local id
+        local port = bench.port(function(port) id = socket.listen("127.0.0.1", port) end)
         socket.start(id, function(fd) skynet.send(server, "lua", fd) end)
         local client = skynet.newservice("websockets", "client", tostring(port))
         skynet.call(client, "lua", "connect", CONNECTIONS)

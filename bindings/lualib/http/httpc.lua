@@ -60,11 +60,25 @@ end
 
 local function is_address(name) return name:find "^[%d%.]+$" or name:find(":", 1, true) end
 
+--- Cuts the connection when the time of a request is over. Returns what to call when it is done.
+local function deadline(interface, timeout, began)
+    if not timeout then return function() end end
+    local done = false
+    skynet.timeout(math.max(0, timeout - (skynet.now() - began)), function()
+        if not done then
+            interface.late = true
+            sockethelper.shutdown(interface.fd)
+        end
+    end)
+    return function() done = true end
+end
+
 --- A connection as the functions of `http.internal` want it.
 ---@async
-local function connect(protocol, name, port, timeout)
+local function connect(protocol, name, port, began)
     local address = name
     if dns_server and not is_address(name) then address = dns_server.resolve(name) or name end
+    local timeout = httpc.timeout
     local fd = sockethelper.connect(address, port, timeout)
     local interface = {
         fd = fd,
@@ -74,7 +88,9 @@ local function connect(protocol, name, port, timeout)
     if protocol == "https" then
         local tlshelper = require "http.tlshelper"
         local tls = tlshelper.newtls("client", tlshelper.clientctx(), name)
+        local finish = deadline(interface, timeout, began)
         local ok, err = pcall(tlshelper.init_requestfunc(fd, tls))
+        finish()
         if not ok then
             tls:close()
             sockethelper.close(fd)
@@ -152,19 +168,6 @@ local REPEATABLE <const> = { GET = true, HEAD = true, PUT = true, DELETE = true,
 
 -------------------------------------------------------------------------------------------------------------------------- requests
 
---- Cuts the connection when the time of a request is over. Returns what to call when it is done.
-local function deadline(interface, timeout, began)
-    if not timeout then return function() end end
-    local done = false
-    skynet.timeout(math.max(0, timeout - (skynet.now() - began)), function()
-        if not done then
-            interface.late = true
-            sockethelper.shutdown(interface.fd)
-        end
-    end)
-    return function() done = true end
-end
-
 --- One request over a new connection, or a kept one.
 ---@async
 local function exchange(interface, began, method, host, url, recvheader, header, content)
@@ -211,7 +214,7 @@ function httpc.request(method, hostname, url, recvheader, header, content)
         if interface.answered or interface.late or not REPEATABLE[method] then error(status, 0) end
         -- It died while nobody looked: once more over a new one.
     end
-    interface = connect(protocol, name, port, httpc.timeout)
+    interface = connect(protocol, name, port, began)
     local ok, status, body, reusable =
         exchange(interface, began, method, host, url, recvheader, header, content)
     if ok and key and reusable then
@@ -281,7 +284,7 @@ end
 function httpc.request_stream(method, hostname, url, recvheader, header, content)
     local protocol, name, port, host = parse_host(hostname)
     local began = skynet.now()
-    local interface = connect(protocol, name, port, httpc.timeout)
+    local interface = connect(protocol, name, port, began)
     local finish = deadline(interface, httpc.timeout, began)
     local ok, stream = pcall(function()
         local code, rest, fields = internal.request(interface, method, host, url, recvheader, header, content)

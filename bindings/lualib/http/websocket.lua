@@ -39,7 +39,6 @@ local websocket = {}
 ---@field handle table?
 ---@field addr string?
 ---@field real_ip string?
----@field guard any        what is raised on a protocol error
 ---@field closed boolean?  we sent a close frame
 
 ---@type table<integer, http.websocket.Side>

@@ -48,7 +48,6 @@ end
 ----------------------------------------------------------------------------------------------------------------------- connections
 
 ---@class skynet.socketchannel.Waiter
----@field task thread
 ---@field response function?  order mode
 ---@field parts any[]?        values of a response in parts
 ---@field done boolean?
@@ -172,7 +171,7 @@ end
 --- Waits for a response of this connection.
 ---@async
 local function wait_response(connection, response)
-    local waiter = { task = coroutine.running() }
+    local waiter = {}
     if connection.respond then
         connection.waiting[response] = waiter
     else

@@ -67,7 +67,7 @@ function gateserver.start(handler)
         most = conf.maxclient or 1024
         nodelay = conf.nodelay
         listener = socketdriver.listen(address, port, conf.backlog)
-        opening = { task = coroutine.running() }
+        opening = {}
         skynet.wait(opening)
         conf.address, conf.port = opening.address, opening.port
         opening = nil

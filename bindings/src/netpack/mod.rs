@@ -31,7 +31,7 @@ const FUNCTIONS: [(&CStr, ffi::lua_CFunction); 6] = [
     (c"tostring", tostring),
 ];
 
-/// The upvalues of every function: the service, then the names of what `filter` answers.
+/// The upvalue of every function that is the service.
 const SERVICE: c_int = 1;
 
 impl Object for Queue {

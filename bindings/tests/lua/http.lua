@@ -250,6 +250,15 @@ local function check_client()
     httpc.timeout = 20
     ok, err = pcall(httpc.get, host, "/slow")
     check.ok("timeout", not ok and err == sockethelper.socket_error, tostring(err))
+    if check.skein then
+        -- A server that says nothing to a handshake.
+        local mute, _, mute_port = socket.listen("127.0.0.1", 0)
+        socket.start(mute, function(fd) socket.start(fd) end)
+        require("ltls.init.c").constructor()
+        ok, err = pcall(httpc.get, "https://127.0.0.1:" .. mute_port, "/")
+        check.ok("no handshake", not ok and err == sockethelper.socket_error, tostring(err))
+        socket.close(mute)
+    end
     httpc.timeout = nil
     socket.close(id)
 end
