@@ -67,6 +67,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"skynet.mongo.driver", mongo::open),
     (c"skynet.multicast.core", multicast::open),
     (c"skynet.netpack", netpack::open),
+    (c"skynet.sharedata.core", share::data::open),
     (c"skynet.sharetable.core", share::open_core),
     (c"skynet.socketdriver", socket::open),
     (c"skynet.stm", stm::open),

@@ -10,6 +10,7 @@ local modules = {
     ["skynet.profile"] = require "skynet.profile",
     ["skynet.memory"] = require "skynet.memory",
     ["bson"] = require "bson",
+    ["skynet.sharedata.core"] = require "skynet.sharedata.core",
     ["skynet.sharetable.core"] = require "skynet.sharetable.core",
     ["md5.core"] = require "md5.core",
     ["skynet.netpack"] = require "skynet.netpack",

@@ -104,6 +104,7 @@ scripts! {
     services_with_methods = "snax";
     services_with_methods_from_elsewhere = "snax_loader"
         with "snax_loader = lib .. \"/snax_loader.lua\"; snax_interface_g = \"snax_globals\"";
+    configuration_behind_proxies = "sharedata";
     shared_tables = "sharetable";
     versions_of_shared_tables = "sharetable_versions";
     a_storm_of_everything = "storm";

@@ -26,6 +26,8 @@ use crate::core::context;
 use crate::raw::{ffi, lua_State};
 use crate::state::ServiceState;
 
+mod blob;
+pub(crate) mod data;
 mod matrix;
 mod sandbox;
 mod table;

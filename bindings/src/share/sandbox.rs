@@ -61,7 +61,7 @@ pub(super) unsafe fn run(
             let found = crate::raw::type_name(lua, -1);
             return Err(format!("Not a table, it's a {found}.").into_bytes());
         }
-        let allowed = Allowed { pointers: true, functions: true, as_skynet: true };
+        let allowed = Allowed { pointers: true, functions: true, as_skynet: true, plain: false };
         segment_of(lua, -1, name, allowed).map_err(|error| error.to_string().into_bytes())
     }
 }
@@ -89,6 +89,8 @@ unsafe extern "C-unwind" fn protected(lua: *mut lua_State) -> c_int {
         ffi::lua_settop(lua, 0);
         ffi::luaL_openlibs(lua);
         cache::set_mode(lua, Mode::Off);
+        // Most of what is made stays: a collection waits until there is four times as much.
+        ffi::lua_gc(lua, ffi::LUA_GCPARAM, ffi::LUA_GCPPAUSE, 400);
         let first: *const c_char = job.source.as_ptr();
         let status = if job.code.first() == Some(&b'@') {
             ffi::luaL_loadfilex(lua, first.add(1), std::ptr::null())

@@ -30,6 +30,7 @@ local NATIVE <const> = {
     ["skynet.multicast.core"] = "multicast",
     ["sproto.core"] = "sproto",
     ["skein.multicast"] = "delivery",
+    ["skynet.sharedata.core"] = "sharedata",
     ["skynet.sharetable.core"] = "sharetable",
 }
 

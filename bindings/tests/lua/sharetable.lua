@@ -89,8 +89,6 @@ local function check_writes()
     refused("nil", function() t.n = nil end)
     refused("deep", function() t.deep.a.b.c = 2 end)
     refused("element", function() t.items[1] = nil end)
-    refused("rawset", rawset, t, "n", 2)
-    refused("rawset new", rawset, t, "fresh", 2)
     refused("insert", table.insert, t.items, {})
     refused("remove", table.remove, t.items)
     refused("sort", table.sort, t.items, function(a, b) return a.name < b.name end)
@@ -101,6 +99,10 @@ local function check_writes()
     refused("global", load("n = 2", "=load", "t", t))
     check.eq("unchanged", t.n, 1)
     if check.skein then
+        -- In skynet these write.
+        refused("rawset", rawset, t, "n", 2)
+        refused("rawset new", rawset, t, "fresh", 2)
+        check.eq("unchanged", t.n, 1)
         check.raises("field name", "(field 'deep')", function() t.deep.n = 1 end)
     end
 end
@@ -155,6 +157,14 @@ local function check_update()
     skynet.kill(called)
 end
 
+local function check_pointers()
+    for _, bytes in ipairs { "\0\0\0\0\0\0", "\16\1\0\0\0\40", "\0\0\0\0\0\32", "\1\2\3\4\5\6" } do
+        local pointer = skynet.unpack("\3" .. bytes .. "\0\0")
+        check.eq("pointer", type(pointer), "userdata")
+        check.raises("clone", "Not a shared table", core.clone, pointer)
+    end
+end
+
 local function check_matrix()
     local matrix = core.matrix("local f, a, b = ... return { f(a, b), f = f }", select, 1, 3.5)
     local ptr = matrix:getptr()
@@ -166,10 +176,10 @@ local function check_matrix()
     matrix:close()
     check.eq("closed", select("#", matrix:getptr()), 0)
     check.eq("closed", matrix:size(), 0)
-    check.eq("still there", t[1], 3.5)
+    if check.skein then check.eq("still there", t[1], 3.5) end
     check.ok("not shared", not core.is_sharedtable {} and not core.is_sharedtable(1))
-    check.raises("clone", "Not a shared table", core.clone, (skynet.unpack "\3\0\0\0\0\0\0\0\0"))
-    check.raises("clone", "Not a shared table", core.clone, (skynet.unpack "\3\0\1\0\0\0\40\0\0"))
+    -- Pointers that crash skynet.
+    if check.skein then check_pointers() end
     check.raises("argument", "Type invalid", core.matrix, "return {}", nil)
     check.raises("argument", "Type invalid", core.matrix, "return {}", "text")
     check.raises("argument", "Only support light C function", core.matrix, "return {}", function() end)
@@ -187,7 +197,7 @@ end
 local function check_info()
     local info = skynet.call(sharetable.address, "debug", "INFO")
     check.eq("info", type(info.config.current), "userdata")
-    check.ok("info", info.config.size > 0 and info.plain.history == nil)
+    check.ok("info", info.config.size > 0 and info.plain.size > 0)
 end
 
 check.run("sharetable", function()

@@ -251,6 +251,12 @@ static void shr_renewobject (lua_State *L, ShrRenew *r, GCObject *o) {
       }
       break;
     }
+    case LUA_VLCL: {
+      /* made by a function of a table; its upvalues are objects of their own */
+      ShrOld *old = shr_oldof(r, gco2lcl(o)->p);
+      if (old != NULL) old->left++;
+      break;
+    }
     case LUA_VCCL: {
       CClosure *f = gco2ccl(o);
       for (i = 0; i < f->nupvalues; i++) {

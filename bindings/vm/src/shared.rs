@@ -75,6 +75,8 @@ pub struct Allowed {
     pub functions: bool,
     /// No metatables, and messages have skynet's texts in them.
     pub as_skynet: bool,
+    /// Metatables are left out.
+    pub plain: bool,
 }
 
 /// What was frozen.
@@ -112,7 +114,8 @@ pub unsafe fn freeze(
     let mut target = Target::new(base, end);
     target.flags = c_uint::from(allowed.pointers)
         | c_uint::from(allowed.functions) << 2
-        | c_uint::from(allowed.as_skynet) << 3;
+        | c_uint::from(allowed.as_skynet) << 3
+        | c_uint::from(allowed.plain) << 4;
     let mut grow: &mut Grow<'_> = &mut grow;
     target.grow = Some(grow_target);
     target.owner = (&raw mut grow).cast();

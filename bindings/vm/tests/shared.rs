@@ -140,7 +140,7 @@ fn every_state_reads_it_and_none_writes_it() {
 #[test]
 fn what_cannot_be_shared_is_refused_with_its_path() {
     let plain = Allowed::default();
-    let skynet = Allowed { pointers: true, functions: true, as_skynet: true };
+    let skynet = Allowed { pointers: true, functions: true, as_skynet: true, plain: false };
     for (allowed, code, told) in [
         (plain, "return { x = { print } }", "config.x[1]: a function cannot be shared"),
         (
@@ -200,7 +200,8 @@ fn functions_without_upvalues_are_called_in_any_state() {
         count() return count(), select and 1 end }
         t.g = t.f t.type = type return t"
         .replace("select and 1", "...");
-    let segment = freeze(&code, Allowed { pointers: true, functions: true, as_skynet: true }).unwrap();
+    let segment =
+        freeze(&code, Allowed { pointers: true, functions: true, as_skynet: true, plain: false }).unwrap();
     for _ in 0..2 {
         let lua = state();
         set_root(&lua, segment.root);
@@ -395,6 +396,28 @@ fn strings_that_c_code_looks_at_stay() {
     assert!(renew(&lua, &old, &now) > 0);
     assert!(refers(&lua, &old));
     assert_eq!(run(&lua, "return next_word() .. next_word()").unwrap(), "bc");
+}
+
+#[test]
+fn functions_of_an_old_version_keep_it() {
+    let allowed = Allowed { pointers: true, functions: true, as_skynet: true, plain: false };
+    let code = "return { f = function() return 'old' end, make = function() return function() return 'made' end end }";
+    let old = freeze(code, allowed).unwrap();
+    let now = freeze(&code.replace("old", "new"), allowed).unwrap();
+    for (keep, told) in [
+        ("f = root.f", "old"),
+        ("f = root.make()", "made"),
+        ("f = coroutine.wrap(root.make) f = f()", "made"),
+    ] {
+        let lua = state();
+        set_root(&lua, old.root);
+        run(&lua, &format!("{keep} collectgarbage()")).unwrap();
+        assert!(renew(&lua, &old, &now) > 0, "{keep}");
+        assert_eq!(run(&lua, "return f() .. root.f()").unwrap(), format!("{told}new"));
+        assert!(refers(&lua, &old), "{keep}");
+        run(&lua, "f = nil collectgarbage()").unwrap();
+        assert_eq!(renew(&lua, &old, &now), 0, "{keep}");
+    }
 }
 
 #[test]
