@@ -276,7 +276,7 @@ fn the_table_is_complete_in_what_can_be_counted() {
         ("skynet.netpack", 5 + 1),
         ("skynet.cluster.core", 10),
         ("skynet.crypt", 16 + 1),
-        ("skynet.sharedata.core", 14),
+        ("skynet.sharedata.core", 14 + 3),
         ("skynet.sharetable.core", 4 + 3),
         ("skynet.datasheet.core", 3 + 1),
         ("skynet.stm", 3 + 2),
