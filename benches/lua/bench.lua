@@ -133,6 +133,39 @@ function bench.together(count, f)
     skynet.wait(all)
 end
 
+--- Launches `count` services of this script, in a ring: each is called with the address of the next one and of this service.
+---@async
+---@param role string  the script's argument
+---@param count integer
+---@return integer[]
+function bench.ring(role, count)
+    local members = {}
+    for i = 1, count do
+        members[i] = skynet.newservice(SERVICE_NAME, role)
+    end
+    for i = 1, count do
+        skynet.call(members[i], "lua", members[i % count + 1], skynet.self())
+    end
+    return members
+end
+
+--- A function that runs `f()`, and returns when `count` messages of type `lua` have come. This service gets no others.
+---@return async fun(count: integer, f: async fun())
+function bench.gather()
+    local left, all = 0, {}
+    skynet.dispatch("lua", function()
+        left = left - 1
+        if left == 0 then
+            skynet.wakeup(all)
+        end
+    end)
+    return function(count, f)
+        left = count
+        f()
+        skynet.wait(all)
+    end
+end
+
 --- A service that answers each `lua` request with its values, `...` given to the script being `"echo"`.
 function bench.echo()
     skynet.start(function()

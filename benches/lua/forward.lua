@@ -39,31 +39,19 @@ local function proxy()
 end
 
 local function main()
-    local proxies = {}
-    for i = 1, PROXIES do
-        proxies[i] = skynet.newservice(SERVICE_NAME, "proxy")
-    end
-    for i = 2, PROXIES do
-        skynet.call(proxies[i], "lua", proxies[i % PROXIES + 1], skynet.self())
-    end
-    local left, all = 0, {}
-    skynet.dispatch("lua", function()
-        left = left - 1
-        if left == 0 then
-            skynet.wakeup(all)
-        end
-    end)
+    local proxies = bench.ring("proxy", PROXIES)
+    local gather = bench.gather()
     local step = PROXIES * BLOCKS * 10
     for _, case in ipairs { { "forward_64", 64 }, { "forward_64k", 64 << 10 }, { "forward_1m", 1 << 20 } } do
         local name, size = table.unpack(case)
         local text = string.rep("x", size)
         bench.measure(name, step, function(n)
             skynet.call(proxies[1], "lua", proxies[2], skynet.self(), n // PROXIES)
-            left = BLOCKS
-            for _ = 1, BLOCKS do
-                skynet.rawsend(proxies[1], "block", text)
-            end
-            skynet.wait(all)
+            gather(BLOCKS, function()
+                for _ = 1, BLOCKS do
+                    skynet.rawsend(proxies[1], "block", text)
+                end
+            end)
         end)
     end
 end

@@ -24,26 +24,14 @@ local function member()
 end
 
 local function main()
-    local members = {}
-    for i = 1, SERVICES do
-        members[i] = skynet.newservice(SERVICE_NAME, "member")
-    end
-    for i = 1, SERVICES do
-        skynet.call(members[i], "lua", members[i % SERVICES + 1], skynet.self())
-    end
-    local left, all = 0, {}
-    skynet.dispatch("lua", function()
-        left = left - 1
-        if left == 0 then
-            skynet.wakeup(all)
-        end
-    end)
+    local members = bench.ring("member", SERVICES)
+    local gather = bench.gather()
     bench.measure("ring_1000", MESSAGES * 100, function(n)
-        left = MESSAGES
-        for i = 1, MESSAGES do
-            skynet.send(members[i * (SERVICES // MESSAGES)], "lua", n // MESSAGES)
-        end
-        skynet.wait(all)
+        gather(MESSAGES, function()
+            for i = 1, MESSAGES do
+                skynet.send(members[i * (SERVICES // MESSAGES)], "lua", n // MESSAGES)
+            end
+        end)
     end)
 end
 

@@ -59,42 +59,50 @@ pub struct Message(Block);
 
 impl Message {
     /// Writes the envelope into `block`.
+    #[inline]
     pub fn new(mut block: Block, source: Handle, session: Session, ty: MessageType) -> Self {
         block.set_envelope(Envelope { source: source.0, session, ty: ty.0 });
         Self(block)
     }
 
     /// Takes a block whose envelope is already written.
+    #[inline]
     pub fn from_block(block: Block) -> Self {
         Self(block)
     }
 
     /// Who sent it; `:00000000` for the runtime itself.
+    #[inline]
     pub fn source(&self) -> Handle {
         Handle(self.0.envelope().source)
     }
 
     /// Which call it belongs to.
+    #[inline]
     pub fn session(&self) -> Session {
         self.0.envelope().session
     }
 
     /// Its type.
+    #[inline]
     pub fn ty(&self) -> MessageType {
         MessageType(self.0.envelope().ty)
     }
 
     /// Whether it has a body at all. One of length 0 is a body.
+    #[inline]
     pub fn has_body(&self) -> bool {
         !self.0.as_ptr().is_null()
     }
 
     /// The address of the body, NULL without one.
+    #[inline]
     pub fn as_ptr(&self) -> *const u8 {
         self.0.as_ptr()
     }
 
     /// The block, with its envelope. To send it on is to move it.
+    #[inline]
     pub fn into_block(self) -> Block {
         self.0
     }
@@ -103,6 +111,7 @@ impl Message {
 impl Deref for Message {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         if ptr::eq(self.0.as_ptr(), ptr::null()) { &[] } else { &self.0 }
     }

@@ -345,7 +345,7 @@ impl Node {
 
     /// Nanoseconds of a monotonic clock, for measuring.
     pub fn hpc(&self) -> u64 {
-        crate::sched::cpu::stamp()
+        crate::sched::tsc::monotonic()
     }
 
     /// Who has a local name, given with its dot.

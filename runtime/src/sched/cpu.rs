@@ -1,30 +1,17 @@
 //! What a message costs in CPU time, without asking the kernel for each.
 //!
-//! The thread's CPU clock is a system call (640 ns). So a message is measured by the monotonic clock, which is read in user
-//! space, once per message: the end of one is the beginning of the next. Every 200 µs of such time the thread's clock is
-//! asked after all, and what it says less (the thread was preempted) is taken off the message that was running: the longest of
-//! the stretch, as a rule the one that was interrupted.
+//! The thread's CPU clock is a system call. So a message is measured by the workers' clock ([`tsc`](super::tsc)), which is read
+//! once per message: the end of one is the beginning of the next, what the worker does to find it included. Every 200 µs of such
+//! time the thread's clock is asked after all, and what it says less (the thread was preempted) is taken off the message that was
+//! running: the longest of the stretch, as a rule the one that was interrupted.
 
 use std::sync::Arc;
 
+use super::tsc::{stamp, thread_time};
 use crate::timer::clock::Clock;
 
 /// Measured time after which the thread's clock is asked.
 const CORRECT_AFTER: u64 = 200_000;
-
-/// Nanoseconds of the monotonic clock.
-#[inline]
-pub(crate) fn stamp() -> u64 {
-    nanos(libc::CLOCK_MONOTONIC)
-}
-
-/// libc's call and not rustix's: that one looks for the vDSO by itself, and crashes under valgrind, which hides it.
-fn nanos(clock: libc::clockid_t) -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is a `timespec` to write to; on failure it stays as it is.
-    unsafe { libc::clock_gettime(clock, &mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
 
 /// The clock of one worker.
 pub(crate) struct CpuMeter {
@@ -40,7 +27,7 @@ pub(crate) struct CpuMeter {
 impl CpuMeter {
     /// A meter for the calling thread; `enabled` is `profile`.
     pub(crate) fn new(enabled: bool) -> Self {
-        let thread = if enabled { nanos(libc::CLOCK_THREAD_CPUTIME_ID) } else { 0 };
+        let thread = if enabled { thread_time() } else { 0 };
         Self { simulated: None, enabled, last: stamp(), measured: 0, thread }
     }
 
@@ -55,11 +42,6 @@ impl CpuMeter {
             None => stamp(),
             Some(clock) => clock.nanos(),
         }
-    }
-
-    /// A turn begins.
-    pub(crate) fn begin(&mut self) {
-        self.last = self.now();
     }
 
     /// The stamp of the last event.
@@ -82,7 +64,7 @@ impl CpuMeter {
         }
         self.measured += took;
         if self.measured >= CORRECT_AFTER {
-            let thread = nanos(libc::CLOCK_THREAD_CPUTIME_ID);
+            let thread = thread_time();
             took = took.saturating_sub(self.measured.saturating_sub(thread.saturating_sub(self.thread)));
             self.restart(thread);
         }
@@ -98,7 +80,7 @@ impl CpuMeter {
     pub(crate) fn rest(&mut self) {
         if self.enabled {
             // What the thread does between messages is nobody's; asked here so that it is not held against the next one.
-            self.restart(nanos(libc::CLOCK_THREAD_CPUTIME_ID));
+            self.restart(thread_time());
         }
     }
 
@@ -117,7 +99,7 @@ mod tests {
     #[test]
     fn sleep_is_not_work_and_spinning_is() {
         let mut meter = CpuMeter::new(true);
-        meter.begin();
+        meter.wake();
         std::thread::sleep(Duration::from_millis(20));
         let slept = meter.message_ends();
         assert!(slept < 10_000_000, "{slept} ns");
@@ -130,7 +112,7 @@ mod tests {
     #[test]
     fn a_meter_that_is_off_says_nothing() {
         let mut meter = CpuMeter::new(false);
-        meter.begin();
+        meter.wake();
         assert_eq!((meter.message_begins(), meter.message_ends()), (0, 0));
     }
 }

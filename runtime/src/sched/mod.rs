@@ -61,8 +61,12 @@ mod pool;
 pub(crate) mod quiet;
 mod scheduled;
 mod slot;
+#[cfg(all(test, not(loom)))]
+mod tests;
 #[cfg(not(loom))]
 pub(crate) mod threads;
+#[cfg(not(loom))]
+pub(crate) mod tsc;
 mod worker;
 
 pub use counts::WorkerCounters;

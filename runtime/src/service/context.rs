@@ -228,7 +228,7 @@ impl ServiceContext {
     pub fn current_nanos(&self) -> u64 {
         match self.work.began.load(Relaxed) {
             0 => 0,
-            began => crate::sched::cpu::stamp().saturating_sub(began),
+            began => crate::sched::tsc::stamp().saturating_sub(began),
         }
     }
 

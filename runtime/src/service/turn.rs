@@ -57,7 +57,6 @@ impl Turn<'_> {
         // SAFETY: the hold came with the run queue's entry.
         let mut held = unsafe { ctx.mailbox.hold() };
         let mut handled = 0;
-        self.meter.begin();
         loop {
             // Acquire pairs with the Release in `retire`: the mailbox is closing by then.
             if ctx.retired.load(Acquire) {

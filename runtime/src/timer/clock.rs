@@ -48,7 +48,7 @@ impl Clock for SystemClock {
     }
 
     fn stamp(&self) -> u64 {
-        crate::sched::cpu::stamp()
+        crate::sched::tsc::stamp()
     }
 
     fn started(&self) -> u32 {
