@@ -15,13 +15,14 @@
 //! * two messages change places in a turn (V2);
 //! * requests queued at a death are not answered, or not given back at all (V4); the context is never freed (V7);
 //! * nobody keeps watch; a look never finds a slot; who finds work does not see to the rest (V5); the watch never ends (the run does
-//!   not); the budget is never spent; the busy never look at the injector, or at long turns of others (V5);
+//!   not); the budget is never spent; the busy never look at the injector (V5);
 //! * timer: an earlier timeout does not wake it, it sleeps though a batch is left, expires a ms early or late (V6);
 //! * wheel: new entries at the front of a slot, cancelling loses what is behind, a key of an earlier life cancels (V6).
 //!
 //! Not caught, because a step of a worker is one piece but for what services do: a push between the last pop and `let_go`, and
 //! one to a mailbox that has just died (the models of the mailbox stop senders at every step); an entry set while its slot moves
-//! (`timer/wheel.rs` has a test); a chain that ignores its budget when it takes from the slot, as turns do end by it.
+//! (`timer/wheel.rs` has a test); a chain that ignores its budget when it takes from the slot, as turns do end by it; workers
+//! that are busy and never look at long turns of others, as it takes more of these than a run has (`sched/tests.rs` has a test).
 
 mod program;
 mod world;
