@@ -4,8 +4,11 @@
 //! wake-up is a deadlock, which loom reports. The deques are stand-ins behind a lock (`sched/deque.rs`): what is checked is the
 //! slot, the roles and the looks before and after each change of role.
 //!
-//! Broken by hand, one at a time, and caught:
-//! @@
+//! Broken by hand, one at a time, and caught: nobody is told to keep watch; a look never finds a slot.
+//!
+//! Before the watch was the timer's thread's, and not tried again since: no second look before a sleep; a searcher that leaves and
+//! does not see to the rest, or keeps its role; the exchange of `Slot::put` or of `Slot::take` Relaxed. Not caught then: the fences of
+//! `Pool::inject` and `Idle::publish` left out, as the locks of the stand-ins and of the roles order what those fences order.
 #![cfg(loom)]
 
 use core::ptr::NonNull;
