@@ -77,7 +77,7 @@ FIGURES = [
         for size, name in [("small", "64 B"), ("frame", "30 KB"), ("parts", "256 KiB")]
     ],
     *[
-        Figure("sproto", f"sproto_{what}_{value}", f"sproto: {what}, {label}", mark=1.5)
+        Figure("records", f"sproto_{what}_{value}", f"sproto: {what}, {label}", mark=1.5)
         for what in ["encode", "decode", "pack", "unpack"]
         for value, label in [("player", "a player"), ("move", "five fields"), ("scores", "500 integers")]
     ],

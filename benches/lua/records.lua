@@ -1,4 +1,4 @@
---- What do sproto messages cost? A player with items and friends, the arguments of a small request, and a list of numbers.
+--- What do sproto messages cost? A player with items and friends, five numbers, and a list of 500. (A script called `sproto` would hide the module.)
 local sproto = require "sproto"
 local bench = require "bench"
 
