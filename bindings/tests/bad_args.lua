@@ -118,6 +118,17 @@ local values = {
     [":ffffffffff"] = function() return ":ffffffffff" end,
     [".name"] = function() return ".nobody" end,
     ["long"] = function() return ("x"):rep(2000) end,
+    ["showing a block"] = function()
+        local p, n = core.pack(("y"):rep(5000))
+        live[#live + 1] = { p, n }
+        return core.tostring(p, n)
+    end,
+    ["showing a block of its own"] = function()
+        local p, n = core.pack(("z"):rep(5000))
+        local shown = core.tostring(p, n)
+        core.trash(p, n)
+        return shown
+    end,
     ["stream"] = function() return "\x06\x06\x06" end,
     ["table"] = function() return {} end,
     ["cycle"] = function() local t = {} t.t = t return t end,

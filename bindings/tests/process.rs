@@ -349,6 +349,49 @@ fn a_memory_limit_is_an_error_in_the_service_that_has_it() {
 }
 
 #[test]
+fn strings_that_show_blocks_count_for_the_memory_limit_of_who_keeps_them() {
+    let site = Site::with_main(
+        r#"
+        local skynet = require "skynet"
+        require "skynet.manager"
+        skynet.start(function()
+            local small = skynet.newservice "small"
+            local taken, ok = -1, true
+            while ok and taken < 1000 do
+                ok, taken = pcall(skynet.call, small, "lua", ("x"):rep(1 << 16)), taken + 1
+            end
+            skynet.error("refused", not ok and taken > 16 and taken < 32)
+            skynet.call(small, "lua", "drop")
+            skynet.error("again", skynet.call(small, "lua", ("y"):rep(1 << 16)))
+            skynet.abort()
+        end)
+        "#,
+    );
+    site.write(
+        "small.lua",
+        r#"
+        local skynet = require "skynet"
+        skynet.memlimit(2 << 20)
+        skynet.start(function()
+            local kept = {}
+            skynet.dispatch("lua", function(_, _, text)
+                if text == "drop" then
+                    kept = {}
+                    collectgarbage()
+                else
+                    kept[#kept + 1] = text
+                end
+                skynet.retpack(#kept)
+            end)
+        end)
+        "#,
+    );
+    let log = site.run().stdout;
+    assert!(log.contains("refused true\n"), "{log}");
+    assert!(log.contains("again 1\n"), "{log}");
+}
+
+#[test]
 fn a_logger_written_in_lua_takes_its_place() {
     let site = Site::with_main(LATER);
     site.config("logservice = 'snlua'\nlogger = 'userlog'");
