@@ -334,6 +334,10 @@ fn short_of_files(path: &Path) {
 
 #[test]
 fn a_limit_on_files_is_an_error_and_no_signal() {
+    // There a heap is shorter than what the limit leaves.
+    if skein_arena::range::SMALL {
+        return;
+    }
     let path: PathBuf = directory().join("domain");
     // In units of 512 bytes or of 1 KiB, as the shell likes: more than the tables, less than the block.
     let mut command = Command::new("bash");

@@ -1,4 +1,7 @@
 //! What is lent under a ticket: given back once, by whoever of the two sides takes it out, and the ticket is used again.
+//!
+//! Broken by hand and caught, made Relaxed: the Release that lends and the Acquire that looks; the Release that puts a ticket back and
+//! the Acquire that takes it again. Not caught: the Acquire of `take`, which comes behind a look here.
 #![cfg(loom)]
 
 use std::ptr::NonNull;

@@ -1,4 +1,9 @@
 //! Who sleeps is woken by whoever publishes something: no ring is lost.
+//!
+//! Broken by hand and caught:
+//! * the fence of who rings, or of who sleeps, removed; both made AcqRel;
+//! * the Release of a call, or the Acquire of who takes callers, made Relaxed;
+//! * a caller that rings before it sets its bit, a sleeper that looks before it says that it sleeps: deadlocks, which abort the model.
 #![cfg(loom)]
 
 use std::time::Duration;

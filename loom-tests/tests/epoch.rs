@@ -1,6 +1,7 @@
 //! What is retired under crossbeam-epoch's guard, by our own guard's functions: freed after each reader that may see it has gone.
 //!
-//! crossbeam-epoch is built with its feature `loom`.
+//! crossbeam-epoch is built with its feature `loom`. Broken by hand and caught: the version freed at once; the reader not pinned.
+//! Not caught: the swap made Relaxed, since the fence of the pin before it stands in.
 #![cfg(loom)]
 
 use loom::{

@@ -1,4 +1,9 @@
 //! Readers of another process's memory, and the owner that frees behind them.
+//!
+//! Broken by hand and caught:
+//! * the fence of a pin, or of a period's beginning, removed;
+//! * the Release of a pin or of its end, the Acquire of `pinned` or `has_left`, made Relaxed;
+//! * the fence of an expulsion, or of who reads, removed; the Acquire of the count made Relaxed.
 #![cfg(loom)]
 
 use loom::{
@@ -57,11 +62,14 @@ fn a_version_is_freed_when_no_reader_can_see_it() {
             let shared = Arc::clone(&shared);
             move || {
                 let reader = Readers::new(records).join().unwrap();
-                let pinned = reader.pin(0);
-                let seen = shared.root.load(Acquire);
-                // SAFETY: found under a pin.
-                assert_eq!(shared.versions[seen].with(|it| unsafe { *it }), 1);
-                drop(pinned);
+                // Twice, so that the owner may find the second pin where it noted the first.
+                for _ in 0..2 {
+                    let pinned = reader.pin(0);
+                    let seen = shared.root.load(Acquire);
+                    // SAFETY: found under a pin.
+                    assert_eq!(shared.versions[seen].with(|it| unsafe { *it }), 1);
+                    drop(pinned);
+                }
             }
         });
         let expulsions = Expulsions::default();

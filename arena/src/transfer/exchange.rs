@@ -24,9 +24,10 @@ use crate::{
     },
 };
 
-/// Polls between two looks whether somebody died; one that finds a message counts for more, since it takes longer.
+/// Polls between two looks whether somebody died.
 const POLLS: u32 = 1 << 14;
-const POLLS_PER_MESSAGE: u32 = 64;
+/// Messages between two looks at the clock, whether it is time for such a look.
+const MESSAGES: u32 = 16;
 /// How long [`Inbox::wait`] looks before it sleeps, if not told otherwise.
 const SPIN: Duration = Duration::from_micros(20);
 /// How long it sleeps at most while something waits for room in a ring.
@@ -189,6 +190,7 @@ impl Exchange {
             seen: 0,
             turn: 0,
             polls: 0,
+            messages: 0,
             spin: SPIN,
             looked: Instant::now(),
         })
@@ -392,6 +394,7 @@ pub struct Inbox {
     /// Whose turn it is, so that nobody is left out.
     turn: usize,
     polls: u32,
+    messages: u32,
     spin: Duration,
     looked: Instant,
 }
@@ -415,7 +418,12 @@ impl Inbox {
     /// There is no memory for an envelope. What arrived is still there: try again.
     pub fn recv(&mut self) -> Result<Option<Arrival>, Error> {
         self.look_around();
-        if self.polls >= POLLS {
+        // Who is always busy hears of deaths all the same.
+        let busy = self.messages >= MESSAGES && {
+            self.messages = 0;
+            self.looked.elapsed() >= UNTIL_DEATH
+        };
+        if busy || self.polls >= POLLS {
             self.polls = 0;
             self.look_for_deaths();
             self.settle();
@@ -424,8 +432,7 @@ impl Inbox {
             let at = self.turn;
             self.turn = if at + 1 < self.incoming.len() { at + 1 } else { 0 };
             if let Some(arrival) = self.incoming[at].recv(&self.shared)? {
-                // Who is always busy hears of deaths all the same.
-                self.polls += POLLS_PER_MESSAGE;
+                self.messages += 1;
                 if let Arrival::Gone { why: Closed::Died, .. } = arrival {
                     self.forget(at);
                 }
