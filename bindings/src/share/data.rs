@@ -88,7 +88,7 @@ fn tree_of(address: usize) -> Option<Arc<Tree>> {
     let trees = trees();
     let (&base, tree) = trees.range(..=address).next_back()?;
     let offset = address - base;
-    if offset % 16 != 0 || offset + 48 > tree.segment.size() {
+    if !offset.is_multiple_of(16) || offset + 48 > tree.segment.size() {
         return None;
     }
     // SAFETY: inside of the segment, which is mapped and never written; any bytes are a number.
