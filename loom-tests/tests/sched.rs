@@ -4,11 +4,14 @@
 //! wake-up is a deadlock, which loom reports. The deques are stand-ins behind a lock (`sched/deque.rs`): what is checked is the
 //! slot, the roles and the looks before and after each change of role.
 //!
-//! Broken by hand, one at a time, and caught: nobody is told to keep watch; a look never finds a slot.
+//! Broken by hand, one at a time, and caught:
+//! * nobody is told to keep watch, or not by who wakes a worker of a pool at rest; a look never finds a slot;
+//! * no second look before a sleep;
+//! * the exchange of `Slot::put`: Relaxed.
 //!
-//! Before the watch was the timer's thread's, and not tried again since: no second look before a sleep; a searcher that leaves and
-//! does not see to the rest, or keeps its role; the exchange of `Slot::put` or of `Slot::take` Relaxed. Not caught then: the fences of
-//! `Pool::inject` and `Idle::publish` left out, as the locks of the stand-ins and of the roles order what those fences order.
+//! Before the watch was the timer's thread's, and not tried again since: a searcher that leaves and does not see to the rest, or keeps
+//! its role; the exchange of `Slot::take` Relaxed. Not caught then: the fences of `Pool::inject` and `Idle::publish` left out, as the
+//! locks of the stand-ins and of the roles order what those fences order.
 #![cfg(loom)]
 
 use core::ptr::NonNull;
@@ -32,6 +35,11 @@ impl Bed {
         let mut woken = self.woken.lock().unwrap();
         *woken = (*woken).max(Some(now));
         self.changed.notify_one();
+    }
+
+    /// Takes a wake-up, if there is one.
+    fn take(&self) -> bool {
+        self.woken.lock().unwrap().take().is_some()
     }
 
     fn sleep(&self) -> u64 {
@@ -200,7 +208,7 @@ fn what_a_long_turn_woke_is_run_by_another_worker_before_it_ends() {
             })
             .collect();
         // The watch may have begun by now, and end here because both sleep.
-        if node.pool.look(0).again.is_some() {
+        if node.watch.take() && node.pool.look(0).again.is_some() {
             node.watch.wake(0);
         }
         node.inject();
