@@ -44,7 +44,7 @@ use crate::{
     },
     service::{ModuleLoader, Modules, ServiceContext},
     signal::Signals,
-    socket::{self, Sockets, System},
+    socket::{Sockets, System},
     timer::{
         self, Timer,
         clock::{Clock, SystemClock},
@@ -238,7 +238,6 @@ impl Node {
         spawn("skein-monitor".to_owned(), Box::new(monitor::run))?;
         self.timer.prepare().map_err(StartError::Thread)?;
         spawn("skein-timer".to_owned(), Box::new(timer::run))?;
-        spawn("skein-socket".to_owned(), Box::new(socket::run))?;
         for index in 0..self.scheduler.workers() {
             spawn(format!("skein-w{index}"), Box::new(move |node| threads::run(node, index)))?;
         }
@@ -262,7 +261,8 @@ impl Node {
     fn stop(&self) {
         self.scheduler.close();
         self.timer.close();
-        self.sockets.close();
+        // The one that waits for sockets is not in its bed.
+        self.sockets.wake();
         self.monitor_rest.close();
         if let Some(signals) = self.signals.get() {
             signals.close();

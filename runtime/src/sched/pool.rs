@@ -63,6 +63,11 @@ impl Pool {
         self.idle.help()
     }
 
+    /// Wakes a sleeper to search, unless somebody does already: for work that is nowhere in the pool.
+    pub fn help(&self) -> Wake {
+        self.idle.help()
+    }
+
     /// A look at the whole pool, at the time `now` of the workers' clock: finds what waits behind long turns, and in queues that
     /// never run empty, and wakes a worker for it. By one thread, when [`Wake::watch`] said so and when the last look did.
     pub fn look(&self, now: u64) -> Look {

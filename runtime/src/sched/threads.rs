@@ -8,7 +8,7 @@ use super::{
     Look, Next, Pool, Scheduled, Wake, Worker, WorkerCounters, bed::Bed, cpu::CpuMeter, policy, quiet::Room,
 };
 use crate::{
-    Node,
+    Handle, Node,
     service::{After, Turn},
     socket::Poller,
 };
@@ -36,6 +36,11 @@ impl Scheduler {
     /// A look of the one who keeps watch.
     pub(crate) fn look(&self, now: u64) -> Look {
         self.pool.look(now)
+    }
+
+    /// Wakes a worker to search, unless one does or none sleeps.
+    pub(crate) fn help(&self) -> Wake {
+        self.pool.help()
     }
 
     /// Sends all workers home, after their turn.
@@ -151,7 +156,12 @@ pub(crate) fn run(node: &Arc<Node>, index: usize) {
     let mut room = Room::default();
     loop {
         match play(node, &worker, &mut meter) {
-            Played::Turn => continue,
+            Played::Turn => {
+                if node.sockets.is_due(meter.last()) {
+                    look_at_sockets(node, &mut poller, meter.last());
+                }
+                continue;
+            }
             Played::Home => return,
             Played::Park => {}
         }
@@ -159,19 +169,26 @@ pub(crate) fn run(node: &Arc<Node>, index: usize) {
         node.arena().flush();
         let until_due = node.quiet.until_due(&mut room, meter.last());
         meter.rest();
-        if !lie_down(node, &worker, &mut poller, until_due) && until_due.is_some() {
+        let now = meter.last();
+        if !lie_down(node, &worker, &mut poller, until_due, now) && until_due.is_some() {
             node.quiet.tidy(&mut room, || {
                 (0..node.scheduler.workers()).filter(|it| *it != index).for_each(|it| node.wake_worker(it));
             });
-            lie_down(node, &worker, &mut poller, None);
+            lie_down(node, &worker, &mut poller, None, now);
         }
         meter.wake();
     }
 }
 
-/// A worker that parked waits for sockets, if no other does, or in its bed; no longer than `limit`. Whether it was woken, or served
-/// sockets. May end early, for no reason.
-fn lie_down(node: &Arc<Node>, worker: &Worker, poller: &mut Poller, limit: Option<Duration>) -> bool {
+/// A worker that parked at `now` waits for sockets, if no other does, or in its bed; no longer than `limit`. Whether it was woken, or
+/// served sockets. May end early, for no reason.
+fn lie_down(
+    node: &Arc<Node>,
+    worker: &Worker,
+    poller: &mut Poller,
+    limit: Option<Duration>,
+    now: u64,
+) -> bool {
     let bed = &node.scheduler.beds[worker.index()];
     if !node.sockets.sit_down() {
         return bed.sleep(limit);
@@ -181,19 +198,27 @@ fn lie_down(node: &Arc<Node>, worker: &Worker, poller: &mut Poller, limit: Optio
     if bed.leave() {
         let waited = network.wait(poller, limit);
         woken = bed.come_back();
-        if waited.is_err() && !woken {
-            // The layer's own thread says so. This one can sleep elsewhere.
-            node.sockets.get_up();
-            return bed.sleep(limit);
+        if let Err(error) = waited {
+            node.log(Handle::NONE, format!("socket-server error: {error}").as_bytes());
         }
     }
-    node.sockets.get_up();
+    node.sockets.get_up(now);
     if !poller.has_ready() {
         return woken;
     }
     node.wake(worker.rouse());
     network.serve(poller);
     true
+}
+
+/// A worker that is busy serves sockets between two turns, at `now`.
+fn look_at_sockets(node: &Arc<Node>, poller: &mut Poller, now: u64) {
+    if node.sockets.sit_down() {
+        // What fails here fails for who waits, and is told there.
+        let _ = node.network().wait(poller, Some(Duration::ZERO));
+        node.sockets.get_up(now);
+        node.network().serve(poller);
+    }
 }
 
 fn serve(node: &Node, worker: &Worker, meter: &mut CpuMeter, scheduled: Scheduled) {

@@ -5,9 +5,8 @@
 //!
 //! # Who does what
 //! Every socket has a lock ([`table`]). Whoever has something to do takes it: a worker that starts, writes to or closes a socket
-//! does so at once, on its own thread. Readiness is served by whoever waits for it ([`poll`]): a worker that has nothing to do, which
-//! then runs the services itself, and a thread of its own when all workers are busy. The system is a trait ([`System`]): the
-//! kernel, or a network made up by a test.
+//! does so at once, on its own thread. Readiness is served by a worker that has nothing to do, and then runs the services itself ([`poll`]).
+//! The system is a trait ([`System`]): the kernel, or a network made up by a test.
 //!
 //! # Order
 //! * **O1** Events of a socket are sent while its lock is held, so they come in the order in which things happened.
@@ -50,7 +49,7 @@ pub use open::OpenError;
 pub use system::System;
 pub use write::Data;
 
-pub(crate) use poll::{Poller, run};
+pub(crate) use poll::Poller;
 
 use crate::{Handle, Message, MessageType, Node, config::WriteLimit};
 use record::{Socket, State};
@@ -64,10 +63,13 @@ pub(crate) struct Sockets {
     system: Box<dyn System>,
     resolver: Resolver,
     counters: Counters,
-    /// A worker waits here, or serves what it waited for.
+    /// There was a socket.
+    used: AtomicBool,
+    /// A worker waits here.
     seat: AtomicBool,
+    /// When the last one stopped to, in ns of the workers' clock.
+    attended_at: AtomicU64,
     limit: Option<WriteLimit>,
-    closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -102,9 +104,10 @@ impl Sockets {
             system,
             resolver: Resolver::default(),
             counters: Counters::default(),
+            used: AtomicBool::new(false),
             seat: AtomicBool::new(false),
+            attended_at: AtomicU64::new(0),
             limit,
-            closed: AtomicBool::new(false),
         }
     }
 
@@ -116,11 +119,6 @@ impl Sockets {
         Ok(Box::new(kernel::Kernel::new()?))
     }
 
-    /// Sends the thread home.
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Relaxed);
-        self.system.wake();
-    }
 }
 
 impl Node {
@@ -147,6 +145,14 @@ impl<'n> Network<'n> {
 
     fn system(self) -> &'n dyn System {
         &*self.sockets().system
+    }
+
+    /// Gives a new socket an id. The first one has somebody wait for sockets from now on.
+    fn reserve(self, make: impl FnOnce(i32) -> Socket) -> Option<Locked<'n>> {
+        if !self.sockets().used.swap(true, Relaxed) {
+            self.node.attend_sockets();
+        }
+        self.sockets().table.reserve(make)
     }
 
     fn lock(self, id: i32) -> Option<Locked<'n>> {

@@ -49,7 +49,7 @@ impl<'n> Network<'n> {
 
     /// Gives a descriptor an id; closed if there is none.
     fn adopt(self, fd: Fd, owner: Handle, state: State, kind: Kind) -> Result<Locked<'n>, OpenError> {
-        let made = self.sockets().table.reserve(|id| Socket::new(id, fd, owner, state, kind));
+        let made = self.reserve(|id| Socket::new(id, fd, owner, state, kind));
         if made.is_none() && fd >= 0 {
             self.system().close(fd);
         }
@@ -221,7 +221,7 @@ impl<'n> Network<'n> {
     /// # Errors
     /// No id is free.
     pub fn bind(self, owner: Handle, fd: Fd) -> Result<i32, OpenError> {
-        let made = self.sockets().table.reserve(|id| Socket::new(id, fd, owner, State::Bound, Kind::Foreign(Carrier::File)));
+        let made = self.reserve(|id| Socket::new(id, fd, owner, State::Bound, Kind::Foreign(Carrier::File)));
         let mut socket = made.ok_or(OpenError::NoId)?;
         let id = socket.id;
         let carrier = self.system().adopt(fd);

@@ -1,8 +1,9 @@
-//! Who waits for sockets to be ready, and serves them.
+//! Who waits for sockets to be ready, and serves them: a worker.
 //!
-//! A worker with nothing to do waits here instead of in its bed, if no other does: then bytes that come are read by the thread that
-//! runs their service next, and nobody has to be woken. A thread of the layer's own waits as well, all the time: it came first,
-//! so it is told only what no worker waits for.
+//! A worker with nothing to do waits here instead of in its bed, if no other does. So what comes is read by the thread that runs
+//! its service next, and nobody has to be woken. While it runs that service nobody waits, for it will be back sooner than
+//! another could be here; if it is not, who keeps watch over the workers sends one who sleeps ([`Node::attend_sockets`]). When none
+//! sleeps, workers look here between two turns, now and then ([`Sockets::is_due`]).
 //!
 //! One report is worked off in this order: read, then write; error and hang-up are looked at only when it spoke of neither.
 //!
@@ -10,13 +11,17 @@
 //! * **P1** A worker has the seat while it waits here. It is woken like one that sleeps; its bed knows that it is here.
 //! * **P2** A worker that was told something is a searcher before it serves it (`Worker::rouse`), so what it makes runnable needs no
 //!   wake-up: it looks for that itself, or who searches already does.
+//! * **P3** Once there was a socket: when all workers are asleep, one of them has the seat. Who parks takes it if it is free.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
 use skein_arena::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::{EventKind, Network, Sockets, read::SPILL, record::State, system::Ready};
 use crate::Node;
+
+/// How long busy workers may leave sockets alone, in ns.
+const OFTEN: u64 = 200_000;
 
 /// What a thread keeps between two waits.
 #[derive(Default)]
@@ -26,50 +31,39 @@ pub(crate) struct Poller {
     spill: Vec<u8>,
 }
 
-/// The layer's own thread.
-pub(crate) fn run(node: &Arc<Node>) {
-    let mut poller = Poller::default();
-    while !node.sockets.closed.load(Relaxed) {
-        let network = node.network();
-        match network.wait(&mut poller, None) {
-            Ok(woken) => {
-                network.serve(&mut poller);
-                if woken {
-                    node.sockets.pass_on();
-                }
-            }
-            Err(error) => network.log(format!("socket-server error: {}", super::text_of(&error))),
-        }
-    }
-    node.sockets.wake();
-}
-
 impl Sockets {
-    /// A worker sits down to wait here. `false`: another does.
+    /// A worker sits down to wait here. `false`: another does, or there never was a socket.
     pub(crate) fn sit_down(&self) -> bool {
         // Acquire and Release: who sits down next sees what the one before left.
-        !self.seat.load(Relaxed) && !self.seat.swap(true, Acquire)
+        self.used.load(Relaxed) && !self.seat.load(Relaxed) && !self.seat.swap(true, Acquire)
     }
 
-    /// It gets up. Who waits behind it must know, too, when all of this ends.
-    pub(crate) fn get_up(&self) {
+    /// It gets up, at `now` of the workers' clock.
+    pub(crate) fn get_up(&self, now: u64) {
+        self.attended_at.store(now, Relaxed);
         self.seat.store(false, Release);
-        if self.closed.load(Relaxed) {
-            self.system.wake();
-        }
     }
 
-    /// The layer's own thread was woken in place of a worker that is about to wait here, or about to get up (P1).
-    fn pass_on(&self) {
-        if self.seat.load(Acquire) {
-            std::thread::yield_now();
-            self.system.wake();
-        }
+    /// Whether a busy worker should look here, at `now` of the workers' clock.
+    #[inline]
+    pub(crate) fn is_due(&self, now: u64) -> bool {
+        self.used.load(Relaxed)
+            && !self.seat.load(Relaxed)
+            && now.saturating_sub(self.attended_at.load(Relaxed)) >= OFTEN
     }
 
     /// Wakes the worker that sits here.
     pub(crate) fn wake(&self) {
         self.system.wake();
+    }
+}
+
+impl Node {
+    /// Nobody has waited for sockets for a while, and some worker sleeps: it is woken, and will wait here when it finds nothing else.
+    pub(crate) fn attend_sockets(&self) {
+        if self.sockets.used.load(Relaxed) && !self.sockets.seat.load(Relaxed) {
+            self.wake(self.scheduler.help());
+        }
     }
 }
 
