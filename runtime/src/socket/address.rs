@@ -46,7 +46,6 @@ impl fmt::Display for Address {
     }
 }
 
-
 impl Address {
     /// The port; 0 for a Unix socket.
     pub fn port(&self) -> u16 {

@@ -53,7 +53,8 @@ pub enum EventKind {
 
 impl EventKind {
     fn from_number(number: i32) -> Option<Self> {
-        let all = [Self::Data, Self::Connect, Self::Close, Self::Accept, Self::Error, Self::Udp, Self::Warning];
+        let all =
+            [Self::Data, Self::Connect, Self::Close, Self::Accept, Self::Error, Self::Udp, Self::Warning];
         all.into_iter().find(|it| *it as i32 == number)
     }
 }

@@ -99,7 +99,8 @@ fn unix(path: &Path) -> io::Result<SocketAddrUnix> {
 
 impl System for Kernel {
     fn wait(&self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<bool> {
-        let timeout = timeout.map(|it| Timespec::try_from(it).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 }));
+        let timeout =
+            timeout.map(|it| Timespec::try_from(it).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 }));
         let mut events = Vec::with_capacity(EVENTS);
         match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}

@@ -67,6 +67,9 @@ pub(crate) struct Sockets {
     used: AtomicBool,
     /// A worker waits here.
     seat: AtomicBool,
+    /// How often one sat down to; and when it was last looked at.
+    sat: AtomicU64,
+    sat_before: AtomicU64,
     /// When the last one stopped to, in ns of the workers' clock.
     attended_at: AtomicU64,
     limit: Option<WriteLimit>,
@@ -106,6 +109,8 @@ impl Sockets {
             counters: Counters::default(),
             used: AtomicBool::new(false),
             seat: AtomicBool::new(false),
+            sat: AtomicU64::new(0),
+            sat_before: AtomicU64::new(0),
             attended_at: AtomicU64::new(0),
             limit,
         }
@@ -118,7 +123,6 @@ impl Sockets {
     pub(crate) fn of_kernel() -> io::Result<Box<dyn System>> {
         Ok(Box::new(kernel::Kernel::new()?))
     }
-
 }
 
 impl Node {
@@ -150,7 +154,7 @@ impl<'n> Network<'n> {
     /// Gives a new socket an id. The first one has somebody wait for sockets from now on.
     fn reserve(self, make: impl FnOnce(i32) -> Socket) -> Option<Locked<'n>> {
         if !self.sockets().used.swap(true, Relaxed) {
-            self.node.attend_sockets();
+            self.node.wake(self.node.scheduler.help());
         }
         self.sockets().table.reserve(make)
     }

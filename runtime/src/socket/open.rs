@@ -44,7 +44,11 @@ pub enum OpenError {
 
 impl<'n> Network<'n> {
     fn first_address(self, host: &[u8], port: u16, what: For) -> Result<Address, OpenError> {
-        resolve::resolve(host, port, what).map_err(OpenError::Host)?.into_iter().next().ok_or(OpenError::NoAddress)
+        resolve::resolve(host, port, what)
+            .map_err(OpenError::Host)?
+            .into_iter()
+            .next()
+            .ok_or(OpenError::NoAddress)
     }
 
     /// Gives a descriptor an id; closed if there is none.
@@ -112,7 +116,8 @@ impl<'n> Network<'n> {
         let Some(mut socket) = self.lock(id) else { return };
         match found {
             Ok(addresses) => {
-                socket.dial = Some(Box::new(Dial { left: resolve::take_turns(addresses), ..Dial::default() }));
+                socket.dial =
+                    Some(Box::new(Dial { left: resolve::take_turns(addresses), ..Dial::default() }));
                 self.dial(socket);
             }
             Err(text) => {
@@ -213,7 +218,11 @@ impl<'n> Network<'n> {
         }
         socket.state = State::Connected;
         let peer = self.system().peer(fd);
-        self.tell(socket, EventKind::Connect, peer.map(|it| super::address::HostOf(&it).to_string()).unwrap_or_default());
+        self.tell(
+            socket,
+            EventKind::Connect,
+            peer.map(|it| super::address::HostOf(&it).to_string()).unwrap_or_default(),
+        );
     }
 
     /// Takes in a descriptor of the process, which stays its owner.
@@ -316,9 +325,18 @@ impl<'n> Network<'n> {
                     listener.tally.accepted += 1;
                     listener.tally.read_at = self.node.now();
                     // Of all locks only this one is taken while another is held, and the slot is free.
-                    let Ok(socket) = self.adopt(fd, listener.owner, State::Accepted, Kind::Stream) else { continue };
+                    let Ok(socket) = self.adopt(fd, listener.owner, State::Accepted, Kind::Stream) else {
+                        continue;
+                    };
                     let text = from.to_string();
-                    self.send_event(listener.owner, EventKind::Accept, listener.id, socket.id, None, text.as_bytes());
+                    self.send_event(
+                        listener.owner,
+                        EventKind::Accept,
+                        listener.id,
+                        socket.id,
+                        None,
+                        text.as_bytes(),
+                    );
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EMFILE | libc::ENFILE) => {

@@ -35,7 +35,12 @@ impl Sockets {
     /// A worker sits down to wait here. `false`: another does, or there never was a socket.
     pub(crate) fn sit_down(&self) -> bool {
         // Acquire and Release: who sits down next sees what the one before left.
-        self.used.load(Relaxed) && !self.seat.load(Relaxed) && !self.seat.swap(true, Acquire)
+        let sits = self.used.load(Relaxed) && !self.seat.load(Relaxed) && !self.seat.swap(true, Acquire);
+        if sits {
+            // The only one who writes it is who sits.
+            self.sat.store(self.sat.load(Relaxed).wrapping_add(1), Relaxed);
+        }
+        sits
     }
 
     /// It gets up, at `now` of the workers' clock.
@@ -59,9 +64,13 @@ impl Sockets {
 }
 
 impl Node {
-    /// Nobody has waited for sockets for a while, and some worker sleeps: it is woken, and will wait here when it finds nothing else.
+    /// Who keeps watch looks here. If nobody has sat down since it did so last, and some worker sleeps, that one is woken, and will
+    /// wait here when it finds nothing else.
     pub(crate) fn attend_sockets(&self) {
-        if self.sockets.used.load(Relaxed) && !self.sockets.seat.load(Relaxed) {
+        let sockets = &self.sockets;
+        let sat = sockets.sat.load(Relaxed);
+        let left_alone = sockets.sat_before.swap(sat, Relaxed) == sat && !sockets.seat.load(Relaxed);
+        if left_alone && sockets.used.load(Relaxed) {
             self.wake(self.scheduler.help());
         }
     }

@@ -42,12 +42,7 @@ enum Read {
 
 impl<'n> Network<'n> {
     /// There is something to read; `ends`: and nothing more behind it. `None`: the socket is no more.
-    pub(super) fn readable(
-        self,
-        locked: Locked<'n>,
-        ends: bool,
-        spill: &mut [u8],
-    ) -> Option<Locked<'n>> {
+    pub(super) fn readable(self, locked: Locked<'n>, ends: bool, spill: &mut [u8]) -> Option<Locked<'n>> {
         match locked.kind {
             Kind::Datagram { .. } => self.read_datagrams(locked, spill),
             Kind::Stream | Kind::Foreign(_) => self.read_stream(locked, ends, spill),
@@ -80,7 +75,10 @@ impl<'n> Network<'n> {
                     return Some(locked);
                 }
                 Read::NoRoom(error) => {
-                    self.log(format!("socket {}: closed, since what it sent found no room: {error}", socket.id));
+                    self.log(format!(
+                        "socket {}: closed, since what it sent found no room: {error}",
+                        socket.id
+                    ));
                     self.tell_close(socket);
                     self.destroy(locked);
                     return None;

@@ -47,7 +47,9 @@ pub(crate) fn literal(host: &[u8], port: u16) -> Option<Address> {
 /// # Errors
 /// What the resolver says.
 pub(crate) fn resolve(host: &[u8], port: u16, what: For) -> Result<Vec<Address>, String> {
-    if what != For::Anything && let Some(address) = literal(host, port) {
+    if what != For::Anything
+        && let Some(address) = literal(host, port)
+    {
         return Ok(vec![address]);
     }
     let host = CString::new(host).map_err(|_| "Name or service not known".to_owned())?;
@@ -191,7 +193,8 @@ mod tests {
 
     #[test]
     fn families_take_turns() {
-        let list = |hosts: &[&str]| hosts.iter().map(|it| literal(it.as_bytes(), 1).unwrap()).collect::<Vec<_>>();
+        let list =
+            |hosts: &[&str]| hosts.iter().map(|it| literal(it.as_bytes(), 1).unwrap()).collect::<Vec<_>>();
         let turns: Vec<_> = take_turns(list(&["::1", "::2", "::3", "1.1.1.1"])).into();
         assert_eq!(turns, list(&["::1", "1.1.1.1", "::2", "::3"]));
     }

@@ -96,6 +96,8 @@ impl Table {
     pub(crate) fn ids(&self) -> Vec<i32> {
         let made = self.chunks.iter().rev().filter_map(OnceLock::get);
         let slots = made.flat_map(|chunk| chunk.iter().rev());
-        slots.filter_map(|it| it.lock().unwrap_or_else(|it| it.into_inner()).as_ref().map(|it| it.id)).collect()
+        slots
+            .filter_map(|it| it.lock().unwrap_or_else(|it| it.into_inner()).as_ref().map(|it| it.id))
+            .collect()
     }
 }

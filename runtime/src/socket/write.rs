@@ -96,7 +96,10 @@ impl<'n> Network<'n> {
                 return Ok(false);
             }
             let (id, size) = (socket.id, socket.outbox.size);
-            self.log(format!("socket {id}: more than {} bytes wait to be sent ({size}), closed", limit.bytes));
+            self.log(format!(
+                "socket {id}: more than {} bytes wait to be sent ({size}), closed",
+                limit.bytes
+            ));
             self.tell_close(socket);
             self.destroy(locked);
             return Ok(false);

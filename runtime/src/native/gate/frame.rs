@@ -76,7 +76,8 @@ impl Framer {
                 break;
             }
             self.known = 0;
-            let len = self.length[..header as usize].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+            let len =
+                self.length[..header as usize].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
             if len >= MOST {
                 return Err(Broken::TooLarge);
             }
