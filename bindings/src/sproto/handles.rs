@@ -80,10 +80,13 @@ fn with<R>(work: impl FnOnce(&mut All) -> R) -> R {
     work(&mut ALL.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
 }
 
+/// A schema, and in which life of its place it is one.
+type Used = (u32, Arc<Schema>);
+
 /// What a Lua state has used.
 #[derive(Default)]
 pub(super) struct Cache {
-    places: RefCell<Vec<Option<(u32, Arc<Schema>)>>>,
+    places: RefCell<Vec<Option<Used>>>,
     gone: RefCell<Vec<Arc<Schema>>>,
     /// Of which life of a place the state has the names of fields.
     named: RefCell<Vec<Option<u32>>>,

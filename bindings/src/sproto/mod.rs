@@ -236,7 +236,11 @@ unsafe extern "C-unwind" fn dumpproto(state: *mut lua_State) -> c_int {
     // SAFETY: as above.
     unsafe {
         let (_, schema) = check_schema(state, "Need a sproto_type object");
-        if let Err(error) = guard(|| Ok(describe::print(schema))) {
+        let printed = guard(|| {
+            describe::print(schema);
+            Ok(())
+        });
+        if let Err(error) = printed {
             raise(state, error);
         }
     }
@@ -320,7 +324,11 @@ unsafe extern "C-unwind" fn saveproto(state: *mut lua_State) -> c_int {
     unsafe {
         let (handle, _) = check_schema(state, "Need a sproto object");
         let slot = check_slot(state, 2);
-        if let Err(error) = guard(|| Ok(handles::save(slot, handle))) {
+        let saved = guard(|| {
+            handles::save(slot, handle);
+            Ok(())
+        });
+        if let Err(error) = saved {
             raise(state, error);
         }
     }

@@ -348,12 +348,11 @@ impl Type {
     }
 }
 
+/// What a bundle says of a field's keys: the tag of the main index, and whether it is a map.
+type Hint = (Option<u32>, bool);
+
 /// Under which keys the elements of a field stand, now that all types are known, and the tag of a map's values.
-fn shape(
-    types: &[(Type, Vec<(Option<u32>, bool)>)],
-    field: &Field,
-    (key, map): (Option<u32>, bool),
-) -> Option<(Shape, u16)> {
+fn shape(types: &[(Type, Vec<Hint>)], field: &Field, (key, map): Hint) -> Option<(Shape, u16)> {
     let (Some(key), Shape::Array, Kind::Struct(index)) = (key, field.shape, field.kind) else {
         return Some((field.shape, 0));
     };

@@ -20,7 +20,7 @@ const DENSE: u32 = 6;
 fn mask(word: u64) -> u8 {
     // The top bit of each byte that is not zero, then gathered: each times a power that brings it to the top byte.
     let low = 0x7f7f_7f7f_7f7f_7f7f;
-    let tops = ((word & low) + low | word) & !low;
+    let tops = (((word & low) + low) | word) & !low;
     ((tops >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
 }
 
