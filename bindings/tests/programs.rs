@@ -1,6 +1,6 @@
 //! Real programs against a real node, and a node as their client: curl, openssl, nc, wrk, Python and Redis.
 //!
-//! A program that is not installed fails its test: what was not tried is not known to work.
+//! Needs the feature `programs`, and the programs: one that is not installed fails its test.
 
 mod common;
 
