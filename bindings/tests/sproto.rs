@@ -160,7 +160,7 @@ fn what_has_the_wrong_type_is_refused_in_skynets_words() {
         ("0/0", "020007000000080000000000000000000080"),
     ] {
         let encoded: LuaString = probe.eval(format!("return more:encode('El', {{ d = {value} }})"));
-        let bytes = bytes.replacen("020007", "020009", 1).replace("0007", "0007");
+        let bytes = bytes.replacen("020007", "020009", 1);
         assert_eq!(hex(&encoded.as_bytes())[8..], bytes[8..], "{value}");
     }
 }
