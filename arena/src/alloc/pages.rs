@@ -23,9 +23,11 @@ const MOST_STEP: usize = 4096;
 /// is used, but at least 1 MiB and at most 8 MiB.
 const LEAST_DIRTY: u32 = if cfg!(loom) { 2 } else { 256 };
 const MOST_DIRTY: u32 = if cfg!(loom) { 2 } else { 2048 };
-/// Pages that wait whole: a sixteenth of what is used, but at least 4 MiB and at most 16 MiB.
+/// Pages that wait whole: a sixteenth of what is used, or as many as were used more a moment ago, but at least 4 MiB and at most 16 MiB.
 const LEAST_WHOLE: u32 = 1024;
 const MOST_WHOLE: u32 = 4096;
+/// How long a moment is: so many times pages are given until it is forgotten that more were used.
+const MOMENT: usize = 64;
 /// How many runs go back to the system at a time.
 const AT_ONCE: usize = 32;
 
@@ -36,6 +38,8 @@ pub(super) struct Pages {
     recent: Recent,
     /// Pages that spans and large blocks have.
     used: usize,
+    /// The most they had of late. Memory that is used in waves is kept from one to the next.
+    peak: usize,
     /// Pages on their way to the system: in no list, and soon in `runs`.
     leaving: u32,
     /// Numbers of spans that were given back, and the first that was never used.
@@ -50,6 +54,7 @@ impl Pages {
             runs: Runs::default(),
             recent: Recent::new(),
             used: 0,
+            peak: 0,
             leaving: 0,
             free_spans: Vec::new(),
             next_span: 0,
@@ -78,8 +83,11 @@ impl Pages {
 
     /// Adds pages that nobody has any more. Those that may be wanted again just so are kept apart.
     pub(super) fn give(&mut self, heap: &Heap, first: usize, count: usize, whole: bool) {
+        self.peak = self.peak.max(self.used);
         self.used -= count;
-        let most = (self.used as u32 / 16).clamp(LEAST_WHOLE, MOST_WHOLE);
+        let more = self.peak - self.used;
+        self.peak -= more / MOMENT;
+        let most = (more.max(self.used / 16) as u32).clamp(LEAST_WHOLE, MOST_WHOLE);
         if whole {
             self.recent.give(first as u32, count as u32, &mut self.runs);
         } else {
