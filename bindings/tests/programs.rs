@@ -1,6 +1,6 @@
 //! Real programs against a real node, and a node as their client: curl, openssl, nc, wrk, Python and Redis.
 //!
-//! Needs the feature `programs`, and the programs: one that is not installed fails its test.
+//! Ignored unless asked for, since the programs have to be there: one that is not installed fails its test.
 
 mod common;
 
@@ -159,6 +159,7 @@ fn free_port() -> u16 {
 }
 
 #[test]
+#[ignore = "needs what .ci/programs installs"]
 fn curl_reads_and_writes_in_every_way_it_knows() {
     let server = Server::start("");
     assert_eq!(server.curl(&["-H", "Host: me"], "http", "/a%20b?x=1"), "GET /a b me 0 \n");
@@ -179,6 +180,7 @@ fn curl_reads_and_writes_in_every_way_it_knows() {
 }
 
 #[test]
+#[ignore = "needs what .ci/programs installs"]
 fn openssl_shakes_hands_and_garbage_does_not() {
     let server = Server::start("");
     let address = format!("127.0.0.1:{}", server.port("https"));
@@ -209,6 +211,7 @@ fn openssl_shakes_hands_and_garbage_does_not() {
 }
 
 #[test]
+#[ignore = "needs what .ci/programs installs"]
 fn nc_gets_its_lines_back() {
     let server = Server::start("");
     let port = server.port("lines").to_string();
@@ -218,6 +221,7 @@ fn nc_gets_its_lines_back() {
 }
 
 #[test]
+#[ignore = "needs what .ci/programs installs"]
 fn wrk_finds_no_errors() {
     let server = Server::start("");
     let url = format!("http://127.0.0.1:{}/hello", server.port("http"));
@@ -231,6 +235,7 @@ fn wrk_finds_no_errors() {
 }
 
 #[test]
+#[ignore = "needs what .ci/programs installs"]
 fn pythons_clients_are_content() {
     let server = Server::start("");
     let (http, https) = (server.port("http").to_string(), server.port("https").to_string());
@@ -239,6 +244,7 @@ fn pythons_clients_are_content() {
 }
 
 #[test]
+#[ignore = "needs what .ci/programs installs"]
 fn a_node_fetches_from_python_and_openssl() {
     let server = Server::start("ssl_cafile = 'ca.pem'");
     let port = free_port();
@@ -265,6 +271,7 @@ fn a_node_fetches_from_python_and_openssl() {
 }
 
 #[test]
+#[ignore = "needs what .ci/programs installs"]
 fn an_unknown_authority_is_refused_unless_told_otherwise() {
     let start = |more| {
         let server = Server::start(more);
@@ -284,6 +291,7 @@ fn an_unknown_authority_is_refused_unless_told_otherwise() {
 }
 
 #[test]
+#[ignore = "needs what .ci/programs installs"]
 fn redis_answers_over_one_connection() {
     let server = Server::start("");
     let port = free_port();
