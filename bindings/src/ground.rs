@@ -24,7 +24,7 @@ use crate::dispatch::{Dispatcher, Places};
 use crate::host::{protected, text};
 use crate::library::Paths;
 use crate::state::{CONTEXT_KEY, SERVICE_KEY, ServiceState};
-use crate::{PRELOADED, codecache, profile};
+use crate::{PRELOADED, codecache, profile, raw};
 
 /// What makes the rest of the image, in Lua.
 const READY: &CStr = c"skein:/lualib/skein/ready.lua";
@@ -197,10 +197,11 @@ unsafe extern "C-unwind" fn open_all(state: *mut lua_State) -> c_int {
         ffi::lua_setfield(state, ffi::LUA_REGISTRYINDEX, CONTEXT_KEY.as_ptr());
         ffi::luaL_requiref(state, c"skynet.codecache".as_ptr(), codecache::open, 0);
         ffi::luaL_getsubtable(state, ffi::LUA_REGISTRYINDEX, c"_PRELOAD".as_ptr());
-        for &(name, open) in PRELOADED {
-            ffi::lua_pushcfunction(state, open);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
+        // Names and places of dozens of modules would cost each service more than those that it uses.
+        ffi::lua_createtable(state, 0, 1);
+        ffi::lua_pushcfunction(state, preloaded);
+        ffi::lua_setfield(state, -2, c"__index".as_ptr());
+        ffi::lua_setmetatable(state, -2);
         for (name, value) in &ground.globals {
             if let Some(value) = value {
                 ffi::lua_pushstring(state, value.as_ptr());
@@ -209,6 +210,22 @@ unsafe extern "C-unwind" fn open_all(state: *mut lua_State) -> c_int {
         }
     }
     0
+}
+
+/// What `package.preload` has for a name that is not in it: the opener of a native module.
+unsafe extern "C-unwind" fn preloaded(state: *mut lua_State) -> c_int {
+    // SAFETY: called by Lua, with the table and the key; nothing with a destructor is alive.
+    unsafe {
+        let name = match ffi::lua_type(state, 2) {
+            ffi::LUA_TSTRING => raw::bytes(state, 2).unwrap_or_default(),
+            _ => b"",
+        };
+        match PRELOADED.iter().find(|(it, _)| it.to_bytes() == name) {
+            Some(&(_, open)) => ffi::lua_pushcfunction(state, open),
+            None => ffi::lua_pushnil(state),
+        }
+    }
+    1
 }
 
 /// Runs [`READY`]. The argument is not used.
