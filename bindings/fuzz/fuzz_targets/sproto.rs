@@ -13,7 +13,8 @@ use support::Probe;
 mod support;
 
 thread_local! {
-    static STATE: OnceCell<(Probe, Function)> = const { OnceCell::new() };
+    /// Never dropped: at the end of the process what the modules keep for this thread may be gone before it.
+    static STATE: OnceCell<&'static (Probe, Function)> = const { OnceCell::new() };
 }
 
 fn state() -> (Probe, Function) {
@@ -62,7 +63,7 @@ fn state() -> (Probe, Function) {
 
 fuzz_target!(|bytes: &[u8]| {
     STATE.with(|it| {
-        let (probe, check) = it.get_or_init(state);
+        let (probe, check) = it.get_or_init(|| Box::leak(Box::new(state())));
         check.call::<()>(probe.lua.create_string(bytes).unwrap()).unwrap();
     });
 });
