@@ -9,7 +9,7 @@
 //! * **M2** A bound package belongs to the process until it has been closed as often as it was bound for.
 //!
 //! # From skynet
-//! lua-multicast.c: `struct mc_package` → [`Package`]; its `reference` → `open`; `mc_package **` → [`pointer`].
+//! lua-multicast.c: `struct mc_package` → [`Package`]; its `reference` → `open`; `mc_package **` → [`pointer()`].
 
 use std::collections::HashMap;
 use std::ptr::NonNull;
@@ -129,7 +129,7 @@ pub(super) fn pointer(arena: Arena, package: Package) -> Result<Block, Error> {
 /// Frees a package pointer, and the package with it unless it was bound (M1).
 ///
 /// # Safety
-/// `bytes` came from [`pointer`]; called once.
+/// `bytes` came from [`pointer()`]; called once.
 unsafe fn free(bytes: NonNull<u8>, _len: usize) {
     // SAFETY: by the caller's promise.
     let number = u64::from_ne_bytes(*unsafe { Box::from_raw(bytes.cast::<[u8; POINTER]>().as_ptr()) });

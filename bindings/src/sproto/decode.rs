@@ -5,7 +5,7 @@
 //!
 //! # From skynet
 //! lsproto.c: `decode`, `ldecode` → [`message`]; sproto.c: `sproto_decode` → [`Decoder::fields`], `decode_array` →
-//! [`Decoder::array`].
+//! [`Decoder::push_array`].
 
 use std::ffi::c_int;
 

@@ -1,7 +1,7 @@
 //! `sproto.core`: messages by schema, and 0-packing.
 //!
 //! Schemas belong to the process ([`handles`]); a Lua state keeps the names of their fields as strings. Messages are written at a
-//! [`desk`] by [`encode`], read by [`decode`]; [`zero`] packs them. None of it needs a service, but a message given as a pointer must be
+//! [`desk`] by [`mod@encode`], read by [`mod@decode`]; [`zero`] packs them. None of it needs a service, but a message given as a pointer must be
 //! in a service's hand.
 //!
 //! # From skynet
