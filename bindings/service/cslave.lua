@@ -2,13 +2,10 @@
 --- the native `harbor` service, which carries the messages.
 local skynet = require "skynet"
 local socket = require "skynet.socket"
+local names = require "skein.harbor_names"
 local wire = require "skein.harbor_wire"
 require "skynet.manager"
 
----@type table<string, integer>
-local names = {}
----@type table<string, function[]>  replies to those who ask for a name that is not there yet
-local queries = {}
 --- Nodes by number: true while connected, false once down.
 ---@type table<integer, boolean>
 local connected = {}
@@ -35,19 +32,13 @@ local function answer_all(replies)
     end
 end
 
-local function to_harbor(source, text) skynet.redirect(harbor, source, "harbor", 0, text) end
-
 --- A global name has an owner.
 local function learn(name, handle)
-    names[name] = handle
-    for _, reply in ipairs(queries[name] or {}) do
-        reply(true, handle)
-    end
-    queries[name] = nil
+    names.learn(name, handle)
     if early then
         early[#early + 1] = { name = name, handle = handle }
     else
-        to_harbor(handle, "N " .. name)
+        names.tell(harbor, name, handle)
     end
 end
 
@@ -122,22 +113,13 @@ end
 local command = {}
 
 function command.REGISTER(name, handle)
-    assert(names[name] == nil)
+    assert(names.handle(name) == nil)
     learn(name, handle)
     tell_master("R", name, handle)
 end
 
 function command.QUERYNAME(name)
-    if name:sub(1, 1) == "." then return skynet.retpack(skynet.localname(name)) end
-    local handle = names[name]
-    if handle then return skynet.retpack(handle) end
-    local waiting = queries[name]
-    if waiting then
-        waiting[#waiting + 1] = skynet.response()
-    else
-        queries[name] = { skynet.response() }
-        tell_master("Q", name)
-    end
+    if names.answer(name) then tell_master("Q", name) end
 end
 
 local function wait_in(replies, id)
@@ -172,13 +154,6 @@ function command.LINKMASTER()
     end
 end
 
-skynet.register_protocol {
-    name = "harbor",
-    id = skynet.PTYPE_HARBOR,
-    pack = function(...) return ... end,
-    unpack = skynet.tostring,
-}
-
 --- What the native service says: `Q name`, it does not know that; `D id`, a node is down.
 skynet.register_protocol {
     name = "text",
@@ -187,9 +162,9 @@ skynet.register_protocol {
     dispatch = function(_, _, text)
         local kind, argument = text:match "^(%u) (.+)$"
         if kind == "Q" then
-            local handle = names[argument]
+            local handle = names.handle(argument)
             if handle then
-                to_harbor(handle, "N " .. argument)
+                names.tell(harbor, argument, handle)
             else
                 tell_master("Q", argument)
             end
@@ -248,6 +223,6 @@ skynet.start(function()
     local kept = early
     early = nil
     for _, it in ipairs(kept) do
-        to_harbor(it.handle, "N " .. it.name)
+        names.tell(harbor, it.name, it.handle)
     end
 end)

@@ -5,6 +5,7 @@
 local skynet = require "skynet"
 local core = require "skynet.core"
 local socket = require "skynet.socket"
+local listing = require "skein.listing"
 require "skynet.manager"
 
 --- What `stat`, `mem` and `gc` wait for, in 1/100 s.
@@ -41,36 +42,6 @@ end
 local function timeout_of(text)
     local ti = text and (tonumber(text) or error "Need a number of 1/100 s") or DEFAULT_TIMEOUT
     if ti > 0 then return ti // 1 | 0 end
-end
-
-local function sorted(t)
-    local keys = {}
-    for key in pairs(t) do
-        keys[#keys + 1] = key
-    end
-    table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
-    return keys
-end
-
---- A table in one line: `key:value`, by key.
-local function in_line(t)
-    local parts = {}
-    for i, key in ipairs(sorted(t)) do
-        parts[i] = string.format("%s:%s", key, t[key])
-    end
-    return table.concat(parts, "\t")
-end
-
---- What a command answered, as text.
-local function shown(value)
-    if type(value) ~= "table" then return value == nil and "" or tostring(value) .. "\n" end
-    local lines = {}
-    for i, key in ipairs(sorted(value)) do
-        local of_key = value[key]
-        if type(of_key) == "table" then of_key = in_line(of_key) end
-        lines[i] = string.format("%s\t%s\n", key, of_key)
-    end
-    return table.concat(lines)
 end
 
 define("help", "This help message", function() return descriptions end)
@@ -287,7 +258,7 @@ define("netstat", "netstat : Show sockets", function()
         info.address = skynet.address(info.address)
         info.read, info.write, info.wbuffer = size_text(info.read), size_text(info.write), size_text(info.wbuffer)
         info.rtime, info.wtime = age_text(now, info.rtime), age_text(now, info.wtime)
-        lines[i] = in_line(info) .. "\n"
+        lines[i] = listing.line(info) .. "\n"
     end
     return table.concat(lines):sub(1, -2)
 end)
@@ -317,7 +288,7 @@ local function run(line, connection)
     else
         ok, value = pcall(command, table.unpack(words, 2))
     end
-    if ok then return shown(value) .. "<CMD OK>\n" end
+    if ok then return listing.text(value) .. "<CMD OK>\n" end
     return tostring(value) .. "\n<CMD Error>\n"
 end
 

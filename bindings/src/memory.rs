@@ -19,7 +19,6 @@ use skein_vm::ffi::{self, lua_CFunction, lua_State};
 use skein_vm::state::Memory;
 
 use crate::alloc;
-use crate::state::{SERVICE_KEY, ServiceState};
 
 const FUNCTIONS: [(&CStr, lua_CFunction); 10] = [
     (c"total", total),
@@ -41,19 +40,7 @@ const FUNCTIONS: [(&CStr, lua_CFunction); 10] = [
 /// Called by Lua.
 pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state` with 20 free slots; no destructor is pending when it raises.
-    unsafe {
-        ffi::lua_getfield(state, ffi::LUA_REGISTRYINDEX, SERVICE_KEY.as_ptr());
-        if ffi::lua_touserdata(state, -1).is_null() {
-            return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
-        }
-        ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);
-        for (name, function) in FUNCTIONS {
-            ffi::lua_pushvalue(state, -2);
-            ffi::lua_pushcclosure(state, function, 1);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
-    }
-    1
+    unsafe { crate::core::make(state, &FUNCTIONS) }
 }
 
 /// The service that calls.
@@ -62,8 +49,8 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
 ///
 /// The running function has the upvalue of [`open`].
 unsafe fn context<'a>(state: *mut lua_State) -> &'a Arc<ServiceContext> {
-    // SAFETY: the upvalue is the address of the `ServiceState`, which outlives the Lua state.
-    unsafe { (*ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast::<ServiceState>()).context() }
+    // SAFETY: by the caller's promise.
+    unsafe { crate::core::service(state) }.context()
 }
 
 /// Does the work of a function outside of Lua; a panic becomes nothing.

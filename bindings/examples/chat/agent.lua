@@ -13,9 +13,12 @@ local function hear(text)
     elseif not name then
         if not text:find "^%w+$" then
             tell "* a name consists of letters and digits"
-        elseif skynet.call(room, "lua", "join", fd, text) then
-            name = text
-        else
+            return
+        end
+        -- The client may hear of its arrival, and speak, before the room's answer is here.
+        name = text
+        if not skynet.call(room, "lua", "join", fd, text) then
+            name = nil
             tell("* somebody is called " .. text .. " already")
         end
     else

@@ -1,18 +1,14 @@
 //! `skynet.cluster.core` on any bytes: requests and responses, as strings and as blocks, and the plain form.
 #![no_main]
 
-use std::cell::OnceCell;
-
+use kept::kept;
 use libfuzzer_sys::fuzz_target;
 use skein_vm::mlua::Function;
 use support::Probe;
 
+mod kept;
 #[path = "../../tests/support/mod.rs"]
 mod support;
-
-thread_local! {
-    static STATE: OnceCell<(Probe, Function)> = const { OnceCell::new() };
-}
 
 fn state() -> (Probe, Function) {
     let probe = Probe::new();
@@ -57,9 +53,7 @@ fn state() -> (Probe, Function) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    STATE.with(|it| {
-        let (probe, check) = it.get_or_init(state);
-        probe.deliver(probe.message(bytes));
-        check.call::<()>(probe.lua.create_string(bytes).unwrap()).unwrap();
-    });
+    let (probe, check) = kept(state);
+    probe.deliver(probe.message(bytes));
+    check.call::<()>(probe.lua.create_string(bytes).unwrap()).unwrap();
 });

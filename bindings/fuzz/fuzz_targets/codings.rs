@@ -2,18 +2,14 @@
 //! turn back into something that decodes to the same.
 #![no_main]
 
-use std::cell::OnceCell;
-
+use kept::kept;
 use libfuzzer_sys::fuzz_target;
 use skein_vm::mlua::Function;
 use support::Probe;
 
+mod kept;
 #[path = "../../tests/support/mod.rs"]
 mod support;
-
-thread_local! {
-    static STATE: OnceCell<(Probe, Function)> = const { OnceCell::new() };
-}
 
 fn state() -> (Probe, Function) {
     let probe = Probe::new();
@@ -52,8 +48,6 @@ fn state() -> (Probe, Function) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    STATE.with(|it| {
-        let (probe, check) = it.get_or_init(state);
-        check.call::<()>(probe.lua.create_string(bytes).unwrap()).unwrap();
-    });
+    let (probe, check) = kept(state);
+    check.call::<()>(probe.lua.create_string(bytes).unwrap()).unwrap();
 });

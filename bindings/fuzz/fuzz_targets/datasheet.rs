@@ -1,19 +1,14 @@
 //! `skynet.datasheet.core` over any bytes as a sheet, and an update to the other half of them: tables or an error.
 #![no_main]
 
-use std::cell::OnceCell;
-
+use kept::kept;
 use libfuzzer_sys::fuzz_target;
 use skein_vm::mlua::Function;
 use support::Probe;
 
+mod kept;
 #[path = "../../tests/support/mod.rs"]
 mod support;
-
-thread_local! {
-    /// Never dropped: at the end of the process what the modules keep for this thread may be gone before it.
-    static STATE: OnceCell<&'static (Probe, Function)> = const { OnceCell::new() };
-}
 
 fn state() -> (Probe, Function) {
     let probe = Probe::new();
@@ -39,8 +34,6 @@ fn state() -> (Probe, Function) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    STATE.with(|it| {
-        let (probe, check) = it.get_or_init(|| Box::leak(Box::new(state())));
-        check.call::<()>(probe.lua.create_string(bytes).unwrap()).unwrap();
-    });
+    let (probe, check) = kept(state);
+    check.call::<()>(probe.lua.create_string(bytes).unwrap()).unwrap();
 });

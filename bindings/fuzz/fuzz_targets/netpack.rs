@@ -2,18 +2,14 @@
 //! the cuts. The first byte seeds the sizes of the pieces. `.ci/fuzz SECONDS netpack`.
 #![no_main]
 
-use std::cell::OnceCell;
-
+use kept::kept;
 use libfuzzer_sys::fuzz_target;
 use skein_vm::mlua::Function;
 use support::Probe;
 
+mod kept;
 #[path = "../../tests/support/mod.rs"]
 mod support;
-
-thread_local! {
-    static STATE: OnceCell<(Probe, Function)> = const { OnceCell::new() };
-}
 
 fn state() -> (Probe, Function) {
     let probe = Probe::new();
@@ -56,20 +52,18 @@ fn plain(mut stream: &[u8]) -> Vec<u8> {
 
 fuzz_target!(|input: &[u8]| {
     let Some((&seed, stream)) = input.split_first() else { return };
-    STATE.with(|it| {
-        let (probe, step) = it.get_or_init(state);
-        step.call::<()>("begin").unwrap();
-        let (mut rest, mut size) = (stream, usize::from(seed));
-        while !rest.is_empty() {
-            size = (size * 5 + 3) % 257;
-            let (piece, behind) = rest.split_at(size.clamp(1, rest.len()));
-            rest = behind;
-            probe.deliver(probe.message(piece));
-            let head: skein_vm::mlua::LuaString = step.call("head").unwrap();
-            probe.deliver(probe.message(&head.as_bytes()));
-        }
-        let got: skein_vm::mlua::LuaString = step.call("end").unwrap();
-        assert_eq!(&got.as_bytes()[..], plain(stream));
-        assert_eq!(probe.state.blocks_in_hand(), 0);
-    });
+    let (probe, step) = kept(state);
+    step.call::<()>("begin").unwrap();
+    let (mut rest, mut size) = (stream, usize::from(seed));
+    while !rest.is_empty() {
+        size = (size * 5 + 3) % 257;
+        let (piece, behind) = rest.split_at(size.clamp(1, rest.len()));
+        rest = behind;
+        probe.deliver(probe.message(piece));
+        let head: skein_vm::mlua::LuaString = step.call("head").unwrap();
+        probe.deliver(probe.message(&head.as_bytes()));
+    }
+    let got: skein_vm::mlua::LuaString = step.call("end").unwrap();
+    assert_eq!(&got.as_bytes()[..], plain(stream));
+    assert_eq!(probe.state.blocks_in_hand(), 0);
 });

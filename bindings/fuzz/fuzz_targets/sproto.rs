@@ -2,20 +2,15 @@
 //! schema. What was decoded encodes to something that decodes to the same.
 #![no_main]
 
-use std::cell::OnceCell;
-
+use kept::kept;
 use libfuzzer_sys::fuzz_target;
 use skein_bindings::library;
 use skein_vm::mlua::Function;
 use support::Probe;
 
+mod kept;
 #[path = "../../tests/support/mod.rs"]
 mod support;
-
-thread_local! {
-    /// Never dropped: at the end of the process what the modules keep for this thread may be gone before it.
-    static STATE: OnceCell<&'static (Probe, Function)> = const { OnceCell::new() };
-}
 
 fn state() -> (Probe, Function) {
     library::install();
@@ -62,8 +57,6 @@ fn state() -> (Probe, Function) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    STATE.with(|it| {
-        let (probe, check) = it.get_or_init(|| Box::leak(Box::new(state())));
-        check.call::<()>(probe.lua.create_string(bytes).unwrap()).unwrap();
-    });
+    let (probe, check) = kept(state);
+    check.call::<()>(probe.lua.create_string(bytes).unwrap()).unwrap();
 });

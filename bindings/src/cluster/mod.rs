@@ -17,11 +17,11 @@ use std::slice;
 
 use self::bytes::{Given, push_frame, push_part, push_taken};
 use self::wire::{Answer, MULTI, Request, Response, To, Want};
-use crate::core::context;
+use crate::core::{Entry, make, service};
 use crate::raw::{Raise, check_bytes, ffi, guard, lua_State, raise, type_name};
 use crate::state::ServiceState;
 
-const FUNCTIONS: [(&CStr, ffi::lua_CFunction); 10] = [
+const FUNCTIONS: [Entry; 10] = [
     (c"packrequest", packrequest),
     (c"packpush", packpush),
     (c"packtrace", packtrace),
@@ -39,30 +39,8 @@ const FUNCTIONS: [(&CStr, ffi::lua_CFunction); 10] = [
 /// # Safety
 /// Called by Lua.
 pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive. The registry's address is that of a
-    // `ServiceState`, which outlives the Lua state.
-    unsafe {
-        let service = context(state);
-        if service.is_null() {
-            return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
-        }
-        ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);
-        for (name, function) in FUNCTIONS {
-            ffi::lua_pushlightuserdata(state, service.cast_mut().cast());
-            ffi::lua_pushcclosure(state, function, 1);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
-    }
-    1
-}
-
-/// The service that the running function belongs to.
-///
-/// # Safety
-/// Upvalue 1 is the service, as [`open`] made it.
-unsafe fn service<'a>(state: *mut lua_State) -> &'a ServiceState {
-    // SAFETY: by the caller's promise; the service outlives the Lua state.
-    unsafe { &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast::<ServiceState>() }
+    // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive.
+    unsafe { make(state, &FUNCTIONS) }
 }
 
 /// `cluster.packrequest(address: integer | string, session: integer, message: lightuserdata, size: integer): string, integer, string[]?`,

@@ -49,22 +49,11 @@ const FUNCTIONS: [Entry; 17] = [
 /// # Safety
 /// Called by Lua.
 pub unsafe extern "C-unwind" fn open_core(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive. The registry's address is that of a
-    // `ServiceState`, which outlives the Lua state.
+    // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive.
     unsafe {
-        let service = context(state);
-        if service.is_null() {
-            return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
-        }
-        (*service).pairs.set(careful::open(state));
-        ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);
-        for (name, function) in FUNCTIONS {
-            ffi::lua_pushlightuserdata(state, service.cast_mut().cast());
-            ffi::lua_pushcclosure(state, function, 1);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
+        required(state).pairs.set(careful::open(state));
+        make(state, &FUNCTIONS)
     }
-    1
 }
 
 /// Pushes a table of functions that have the service as upvalue 1. Raises in a state without a service.
@@ -72,20 +61,33 @@ pub unsafe extern "C-unwind" fn open_core(state: *mut lua_State) -> c_int {
 /// # Safety
 /// `state` runs a C function, and nothing with a destructor is alive.
 pub(crate) unsafe fn make(state: *mut lua_State, functions: &[Entry]) -> c_int {
-    // SAFETY: by the caller's promise. The registry's address is that of a `ServiceState`, which outlives the Lua state.
+    // SAFETY: by the caller's promise.
     unsafe {
-        let service = context(state);
-        if service.is_null() {
-            return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
-        }
+        let service = std::ptr::from_ref(required(state)).cast_mut();
         ffi::lua_createtable(state, 0, functions.len() as c_int);
         for (name, function) in functions {
-            ffi::lua_pushlightuserdata(state, service.cast_mut().cast());
+            ffi::lua_pushlightuserdata(state, service.cast());
             ffi::lua_pushcclosure(state, *function, 1);
             ffi::lua_setfield(state, -2, name.as_ptr());
         }
     }
     1
+}
+
+/// The service of `state`, by the registry. Raises `Init skynet context first` if it has none.
+///
+/// # Safety
+/// As [`make`].
+pub(crate) unsafe fn required<'a>(state: *mut lua_State) -> &'a ServiceState {
+    // SAFETY: by the caller's promise. The registry's address is that of a `ServiceState`, which outlives the Lua state.
+    unsafe {
+        let service = context(state);
+        if service.is_null() {
+            ffi::luaL_error(state, c"Init skynet context first".as_ptr());
+            unreachable!("luaL_error came back");
+        }
+        &*service
+    }
 }
 
 /// The service of `state`, by the registry; null if it has none.

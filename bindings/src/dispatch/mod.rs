@@ -328,14 +328,9 @@ unsafe fn field(state: *mut lua_State, dispatcher: &Dispatcher, index: c_int, na
 /// # Safety
 /// Called by Lua.
 pub unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state` with free slots; nothing with a destructor is alive when a call raises. The
-    // registry's address is that of a `ServiceState`, which outlives the Lua state.
+    // SAFETY: Lua gives us a valid `state` with free slots; nothing with a destructor is alive when a call raises.
     unsafe {
-        let service = crate::core::context(state);
-        if service.is_null() {
-            return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
-        }
-        let service = &*service;
+        let service = crate::core::required(state);
         let dispatcher = match service.install_dispatcher(Dispatcher::new) {
             Some(dispatcher) => dispatcher,
             None => return ffi::luaL_error(state, c"skein.dispatch is open already".as_ptr()),

@@ -11,7 +11,7 @@ use std::slice;
 
 use skein_vm::external;
 
-use crate::core::context;
+use crate::core::{Entry, make, service};
 use crate::object::{self, Object, Slot};
 use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise, raise_argument};
 use crate::state::ServiceState;
@@ -22,7 +22,7 @@ use self::queue::{Fed, HEADER, MOST, Queue};
 mod event;
 mod queue;
 
-const FUNCTIONS: [(&CStr, ffi::lua_CFunction); 6] = [
+const FUNCTIONS: [Entry; 6] = [
     (c"filter", filter),
     (c"pop", pop),
     (c"pack", pack),
@@ -30,9 +30,6 @@ const FUNCTIONS: [(&CStr, ffi::lua_CFunction); 6] = [
     (c"clear", clear),
     (c"tostring", tostring),
 ];
-
-/// The upvalue of every function that is the service.
-const SERVICE: c_int = 1;
 
 impl Object for Queue {
     const NAME: &'static CStr = c"skynet.netpack.queue";
@@ -43,29 +40,8 @@ impl Object for Queue {
 /// # Safety
 /// Called by Lua.
 pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive. The service outlives the Lua state.
-    unsafe {
-        let service = context(state);
-        if service.is_null() {
-            return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
-        }
-        ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);
-        for (name, function) in FUNCTIONS {
-            ffi::lua_pushlightuserdata(state, service.cast_mut().cast());
-            ffi::lua_pushcclosure(state, function, 1);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
-    }
-    1
-}
-
-/// The service that the running function belongs to.
-///
-/// # Safety
-/// As [`open`] made it.
-unsafe fn service<'a>(state: *mut lua_State) -> &'a ServiceState {
-    // SAFETY: by the caller's promise; the service outlives the Lua state.
-    unsafe { &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(SERVICE)).cast::<ServiceState>() }
+    // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive.
+    unsafe { make(state, &FUNCTIONS) }
 }
 
 /// The queue in slot 1; none if there is nil or nothing. Raises for any other value.

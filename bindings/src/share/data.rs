@@ -21,7 +21,8 @@ use skein_sharedata::Segment;
 use skein_vm::shared::{self, Allowed};
 use skein_vm::versions;
 
-use super::{Entry, address, blob, open_module, root_at, segment_of, service};
+use super::{address, blob, root_at, segment_of};
+use crate::core::{Entry, make, service};
 use crate::raw::{Raise, ffi, guard, lua_State, raise};
 
 const FUNCTIONS: [Entry; 17] = [
@@ -80,7 +81,7 @@ fn trees() -> MutexGuard<'static, BTreeMap<usize, Arc<Tree>>> {
 /// Called by Lua.
 pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state`.
-    unsafe { open_module(state, &FUNCTIONS) }
+    unsafe { make(state, &FUNCTIONS) }
 }
 
 /// The tree that a table at an address belongs to.

@@ -2,7 +2,7 @@
 //!
 //! A table is built in a state of its own ([`sandbox`]) or by the caller, frozen into a segment of `skein-sharedata`, and named by
 //! the address of its root, a light userdata that travels in messages. An address proves nothing: it is looked up among the
-//! segments that are mapped, and a state that opens it takes a lease first, kept in its [`ServiceState`] until the Lua state
+//! segments that are mapped, and a state that opens it takes a lease first, kept in its [`ServiceState`](crate::state::ServiceState) until the Lua state
 //! is closed or until a proof says that nothing refers to the segment any more (`versions.rs`).
 //!
 //! # Invariants
@@ -19,12 +19,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use skein_sharedata::Segment;
 use skein_sharedata::segment::{Contents, Draft, Origin};
+use skein_vm::seed;
 use skein_vm::shared::{self, Allowed};
-use skein_vm::{ffi::lua_CFunction, seed};
 
-use crate::core::context;
+use crate::core::{Entry, make, service};
 use crate::raw::{ffi, lua_State};
-use crate::state::ServiceState;
 
 mod blob;
 pub(crate) mod data;
@@ -32,8 +31,6 @@ mod matrix;
 mod sandbox;
 mod table;
 pub(crate) mod versions;
-
-type Entry = (&'static CStr, lua_CFunction);
 
 const CORE: [Entry; 4] = [
     (c"matrix", matrix::matrix),
@@ -59,7 +56,7 @@ const SHARE: [Entry; 8] = [
 /// Called by Lua.
 pub(crate) unsafe extern "C-unwind" fn open_core(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state`.
-    unsafe { open_module(state, &CORE) }
+    unsafe { make(state, &CORE) }
 }
 
 /// Opens `skein.share`. Stack: 1 out. Raises in a state without a service.
@@ -68,37 +65,7 @@ pub(crate) unsafe extern "C-unwind" fn open_core(state: *mut lua_State) -> c_int
 /// Called by Lua.
 pub(crate) unsafe extern "C-unwind" fn open_share(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state`.
-    unsafe { open_module(state, &SHARE) }
-}
-
-/// Pushes a table of functions with the service as upvalue.
-///
-/// # Safety
-/// Called by a raw function in which nothing with a destructor is alive.
-unsafe fn open_module(state: *mut lua_State, functions: &[Entry]) -> c_int {
-    // SAFETY: by the caller's promise; the service outlives the Lua state.
-    unsafe {
-        let service = context(state);
-        if service.is_null() {
-            return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
-        }
-        ffi::lua_createtable(state, 0, functions.len() as c_int);
-        for (name, function) in functions {
-            ffi::lua_pushlightuserdata(state, service.cast_mut().cast());
-            ffi::lua_pushcclosure(state, *function, 1);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
-    }
-    1
-}
-
-/// The service that the running function belongs to.
-///
-/// # Safety
-/// `state` runs a function of ours, with the service as upvalue 1.
-unsafe fn service<'a>(state: *mut lua_State) -> &'a ServiceState {
-    // SAFETY: by the caller's promise; the service outlives the Lua state.
-    unsafe { &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast::<ServiceState>() }
+    unsafe { make(state, &SHARE) }
 }
 
 /// The address that argument `index` shows; 0 if that is no userdata.

@@ -9,7 +9,7 @@
 
 use std::ffi::c_int;
 
-use crate::core::{context, service};
+use crate::core::{required, service};
 use crate::raw::{ffi, lua_State};
 use crate::state::ServiceState;
 
@@ -62,15 +62,12 @@ const FUNCTIONS: [(&std::ffi::CStr, ffi::lua_CFunction); 28] = [
 pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive.
     unsafe {
-        let service = context(state);
-        if service.is_null() {
-            return ffi::luaL_error(state, c"Init skynet context first".as_ptr());
-        }
+        let service = std::ptr::from_ref(required(state)).cast_mut();
         pool::open(state);
         buffer::open(state);
         ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);
         for (name, function) in FUNCTIONS {
-            ffi::lua_pushlightuserdata(state, service.cast_mut().cast());
+            ffi::lua_pushlightuserdata(state, service.cast());
             ffi::lua_pushvalue(state, -3);
             ffi::lua_pushvalue(state, -5);
             ffi::lua_pushcclosure(state, function, 3);
