@@ -1,4 +1,4 @@
-//! Lists the Lua files that become part of the binary, and lets C modules find the binary's Lua API.
+//! Lists the Lua files that become part of the binary, to run and for editors, and lets C modules find the binary's Lua API.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,9 @@ use std::{env, fs, io};
 
 /// Folders of this crate that are embedded; their files keep their paths below it.
 const FOLDERS: [&str; 2] = ["lualib", "service"];
+
+/// What native modules look like, for editors; never run.
+const DECLARATIONS: &str = "lualib/meta";
 
 /// What `src/capi/malloc.rs` replaces.
 const MALLOC_FAMILY: [&str; 12] = [
@@ -32,16 +35,10 @@ fn main() -> io::Result<()> {
             collect(&root, Path::new(folder), &mut files)?;
         }
     }
-    // By bytes: the table is searched by halves.
-    files.sort();
-    let mut table = String::from("&[\n");
-    for file in &files {
-        let path = root.join(file);
-        writeln!(table, "    ({file:?}, include_bytes!({path:?})),").expect("a String takes it");
-    }
-    table.push_str("]\n");
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-    fs::write(out.join("library.rs"), table)?;
+    list(&root, &mut files, "library.rs")?;
+    let mut declarations = Vec::new();
+    collect(&root, Path::new(DECLARATIONS), &mut declarations)?;
+    list(&root, &mut declarations, "declarations.rs")?;
 
     println!("cargo:rerun-if-changed=csrc");
     cc::Build::new().file("csrc/skynet_error.c").std("c99").opt_level(2).compile("skein_c");
@@ -59,14 +56,27 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
+/// Writes a table of names and contents into `OUT_DIR`.
+fn list(root: &Path, files: &mut [String], name: &str) -> io::Result<()> {
+    // By bytes: the table is searched by halves.
+    files.sort();
+    let mut table = String::from("&[\n");
+    for file in files {
+        let path = root.join(&*file);
+        writeln!(table, "    ({file:?}, include_bytes!({path:?})),").expect("a String takes it");
+    }
+    table.push_str("]\n");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    fs::write(out.join(name), table)
+}
+
 /// Adds the Lua files below `folder`, with `/` between the parts of their names on every system.
 fn collect(root: &Path, folder: &Path, files: &mut Vec<String>) -> io::Result<()> {
     for entry in fs::read_dir(root.join(folder))? {
         let path = folder.join(entry?.file_name());
         println!("cargo:rerun-if-changed={}", path.display());
-        // `meta` holds declarations for editors.
         if root.join(&path).is_dir() {
-            if !path.ends_with("lualib/meta") {
+            if path != Path::new(DECLARATIONS) {
                 collect(root, &path, files)?;
             }
         } else if path.extension().is_some_and(|it| it == "lua") {

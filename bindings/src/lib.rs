@@ -14,6 +14,7 @@ pub mod core;
 pub mod dispatch;
 pub mod host;
 pub mod library;
+pub mod stubs;
 
 mod alloc;
 mod bson;

@@ -22,6 +22,9 @@ const LOADER: &str = "lualib/loader.lua";
 /// Every file, by its path in this crate, in order of bytes.
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/library.rs"));
 
+/// What native modules look like, for editors, as [`FILES`].
+static DECLARATIONS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/declarations.rs"));
+
 /// Lets the virtual machine open the embedded files. Every way to make a state goes through here.
 pub fn install() {
     static ONCE: Once = Once::new();
@@ -38,6 +41,11 @@ pub fn find(name: &[u8]) -> Option<&'static [u8]> {
 /// The whole names of all embedded files.
 pub fn names() -> impl Iterator<Item = String> {
     FILES.iter().map(|(file, _)| format!("{}{file}", embedded::PREFIX))
+}
+
+/// Paths and contents of what an editor needs to know the library: its modules, and declarations of the native ones.
+pub fn for_editors() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    FILES.iter().chain(DECLARATIONS).copied().filter(|(file, _)| file.starts_with("lualib/"))
 }
 
 /// Where a service looks for Lua files: the config's values with ours beside them.

@@ -19,6 +19,13 @@ fn main() -> ExitCode {
     if let Some(("arena", arguments)) = matches.subcommand() {
         return arena(arguments);
     }
+    if let Some(("stubs", arguments)) = matches.subcommand() {
+        return finished(skein_bindings::stubs::run(
+            arguments,
+            &mut std::io::stdout().lock(),
+            &mut std::io::stderr(),
+        ));
+    }
     let Some(config) = matches.get_one::<PathBuf>("config") else {
         eprintln!("{USAGE}");
         return ExitCode::from(FAILED);
@@ -36,20 +43,18 @@ fn main() -> ExitCode {
 
 /// Reports on a config; a problem in it is status 1.
 fn check(config: &std::path::Path) -> ExitCode {
-    match skein_bindings::check::run(config, &mut std::io::stdout().lock()) {
-        Ok(status) => ExitCode::from(status),
-        // Whoever read the report went away.
-        Err(_) => ExitCode::from(FAILED),
-    }
+    finished(skein_bindings::check::run(config, &mut std::io::stdout().lock()))
 }
 
 /// Looks into a domain; a problem there is status 1.
 fn arena(arguments: &clap::ArgMatches) -> ExitCode {
-    match skein_bindings::arena_cli::run(arguments, &mut std::io::stdout().lock(), &mut std::io::stderr()) {
-        Ok(status) => ExitCode::from(status),
-        // Whoever read the report went away.
-        Err(_) => ExitCode::from(FAILED),
-    }
+    finished(skein_bindings::arena_cli::run(arguments, &mut std::io::stdout().lock(), &mut std::io::stderr()))
+}
+
+/// What a subcommand ends with.
+fn finished(status: std::io::Result<u8>) -> ExitCode {
+    // If it failed, whoever read its output went away.
+    ExitCode::from(status.unwrap_or(FAILED))
 }
 
 /// The arguments of the binary. Words behind the config file are ignored, as skynet ignores them.
@@ -68,4 +73,5 @@ fn command_line() -> Command {
                 .arg(config.required(true).help("The configuration file to check")),
         )
         .subcommand(skein_bindings::arena_cli::command())
+        .subcommand(skein_bindings::stubs::command())
 }
