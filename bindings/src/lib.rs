@@ -43,6 +43,11 @@ mod state;
 mod stm;
 mod tls;
 
+/// Packed Lua values, for services in Rust.
+pub mod values {
+    pub use crate::seri::value::{PackError, Table, UnpackError, Value, pack, unpack};
+}
+
 pub use config::ConfigError;
 pub use state::{SERVICE_KEY, ServiceState};
 

@@ -31,6 +31,7 @@ pub(crate) mod out;
 pub(crate) mod pack;
 mod scan;
 pub(crate) mod unpack;
+pub(crate) mod value;
 mod write;
 
 const NIL: u8 = 0;

@@ -78,13 +78,13 @@ impl Notes {
 }
 
 /// The first pass.
-pub(super) struct Scan<'a> {
+pub(super) struct Scan<'a, 'n> {
     /// What has not been read.
     pub(super) rest: &'a [u8],
-    pub(super) notes: &'a mut Notes,
+    pub(super) notes: &'n mut Notes,
 }
 
-impl<'a> Scan<'a> {
+impl<'a> Scan<'a, '_> {
     /// The integer of a number's cookie.
     #[inline(always)]
     pub(super) fn integer(&mut self, cookie: u8) -> Result<i64, Malformed> {
@@ -214,7 +214,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The count of array items that follows a full cookie.
-    fn count(&mut self) -> Result<i64, Malformed> {
+    pub(super) fn count(&mut self) -> Result<i64, Malformed> {
         let [byte] = self.take::<1>(Check::TableLength)?;
         if byte & 7 != NUMBER {
             return self.fail(Check::TableLength);

@@ -95,7 +95,7 @@ pub(crate) unsafe fn unpack(
     Ok(values)
 }
 
-impl Scan<'_> {
+impl Scan<'_, '_> {
     /// # Safety
     /// As [`unpack`]; there is a free slot.
     #[inline(always)]
