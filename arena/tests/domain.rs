@@ -3,9 +3,9 @@
 #[macro_use]
 mod common;
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use common::{Child, directory};
+use common::{Child, LONG, directory};
 use skein_arena::{Block, Domain, DomainError, DomainOptions, Slot, domain};
 
 fn open(path: &Path) -> Domain {
@@ -155,7 +155,7 @@ fn a_slot_that_is_mapped_somewhere_is_not_given_away() {
     fourth.end();
     // A reader that dies lets go as well, and its own slot is swept by hand.
     reader.kill();
-    let swept = domain::sweep(&path, Duration::from_secs(5)).unwrap();
+    let swept = domain::sweep(&path, LONG).unwrap();
     assert_eq!(swept.removed.iter().map(|it| it.slot.number()).collect::<Vec<_>>(), [2]);
     assert_eq!(fs::read_dir(&path).unwrap().count(), 2, "the domain itself stays");
 }

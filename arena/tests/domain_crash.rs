@@ -10,10 +10,9 @@ use std::{
     collections::BTreeSet, env, fs, os::unix::process::ExitStatusExt, path::Path, thread, time::Duration,
 };
 
-use common::{Child, Random, directory};
+use common::{Child, LONG, Random, directory};
 use skein_arena::{Arena, Block, BlockWriter, Domain, DomainOptions, check, domain};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Which numbers a worker draws.
 const SEED: &str = "SKEIN_CRASH_SEED";
 
@@ -54,7 +53,7 @@ fn assert_filled(block: &[u8]) {
 
 /// Allocates and frees on two threads, reads the heaps of others, sweeps; leaves at the end.
 fn worker(path: &Path, seed: u64, rounds: usize) {
-    let options = DomainOptions::in_directory(path).patience(PATIENCE);
+    let options = DomainOptions::in_directory(path).patience(LONG);
     let domain = Domain::open(&options).unwrap();
     common::say(&domain.slot().to_string());
     let mut random = Random(seed);
@@ -118,7 +117,7 @@ fn assert_sound(path: &Path, what: &str) {
     let report = check::check(path).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(report.problems.is_empty(), "{what}: {:#?}", report.problems);
     for tries in 0.. {
-        let swept = domain::sweep(path, PATIENCE).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let swept = domain::sweep(path, LONG).unwrap_or_else(|error| panic!("{what}: {error}"));
         if swept.held.is_empty() {
             break;
         }

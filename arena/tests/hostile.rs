@@ -15,14 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Child, Random, directory};
+use common::{Child, LONG, Random, directory};
 use skein_arena::{
     Block, Domain, DomainOptions, Envelope, Slot, check,
     epoch::Retired,
     transfer::{Arrival, Closed, Control, Exchange, Inbox, Ledger, Receiving, Ring, Sending},
 };
 
-const LONG: Duration = Duration::from_secs(20);
 /// Which garbage a liar writes.
 const SEED: &str = "SKEIN_LIAR_SEED";
 /// Which lie it tells, if a certain one.
@@ -36,7 +35,7 @@ const BALLS: u32 = 8;
 roles! { "honest" => honest, "liar" => liar }
 
 fn open(path: &Path) -> (Exchange, Inbox) {
-    let domain = Domain::open(&DomainOptions::in_directory(path)).unwrap();
+    let domain = Domain::open(&DomainOptions::in_directory(path).patience(LONG)).unwrap();
     let exchange = Exchange::open(domain).unwrap();
     let inbox = exchange.inbox().unwrap();
     (exchange, inbox)

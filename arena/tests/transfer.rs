@@ -5,17 +5,15 @@ mod common;
 
 use std::{os::unix::process::ExitStatusExt, path::Path, time::Duration, time::Instant};
 
-use common::{Child, directory};
+use common::{Child, LONG, directory};
 use skein_arena::{
     Block, Domain, DomainOptions, Envelope, Kind, Slot, check, domain,
     epoch::Retired,
     transfer::{Arrival, Closed, Exchange, Inbox, Link, RING, WhyUnsent},
 };
 
-const LONG: Duration = Duration::from_secs(20);
-
 fn open(path: &Path) -> (Exchange, Inbox) {
-    let domain = Domain::open(&DomainOptions::in_directory(path)).unwrap();
+    let domain = Domain::open(&DomainOptions::in_directory(path).patience(LONG)).unwrap();
     let exchange = Exchange::open(domain).unwrap();
     let inbox = exchange.inbox().unwrap();
     (exchange, inbox)

@@ -25,7 +25,8 @@ pub fn stay_on(processor: usize) {
 pub type Round<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
 /// Runs `rounds` rounds of each and prints, for each, the least and the median nanoseconds per operation, and how many times
-/// each rival's median and least the first one's are.
+/// each rival's the first one's are: the least ones, and the median of what single rounds say. So a machine that has fast and slow
+/// minutes does not give the one to us and the other to the rival.
 pub fn compare(what: &str, rounds: usize, mut rivals: Vec<(&str, Round<'_>)>) {
     let mut times = vec![Vec::with_capacity(rounds); rivals.len()];
     for _ in 0..rounds {
@@ -33,14 +34,19 @@ pub fn compare(what: &str, rounds: usize, mut rivals: Vec<(&str, Round<'_>)>) {
             times.push(run());
         }
     }
-    times.iter_mut().for_each(|it| it.sort_by(f64::total_cmp));
+    let least = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
     print!("{what:<34}");
-    let (least, median) = (times[0][0], times[0][rounds / 2]);
-    for (at, ((name, _), times)) in rivals.iter().zip(&times).enumerate() {
-        print!("  {name} {:6.2} {:6.2}", times[0], times[rounds / 2]);
+    for (at, ((name, _), theirs)) in rivals.iter().zip(&times).enumerate() {
+        print!("  {name} {:6.2} {:6.2}", least(theirs), median(theirs.clone()));
         if at > 0 {
-            print!(" ({:.2}, {:.2}×)", least / times[0], median / times[rounds / 2]);
+            let of_rounds = times[0].iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+            print!(" ({:.2}, {:.2}×)", least(&times[0]) / least(theirs), median(of_rounds));
         }
     }
     println!();
+}
+
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of[of.len() / 2]
 }

@@ -6,7 +6,11 @@ use std::{
     io::{BufRead, BufReader, Lines, Write, stdin},
     path::{Path, PathBuf},
     process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    time::Duration,
 };
+
+/// Only what hangs takes so long, also on a machine that has a hundred other things to do.
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 const ROLE: &str = "SKEIN_TEST_ROLE";
 const PATH: &str = "SKEIN_TEST_PATH";
