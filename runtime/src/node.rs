@@ -122,7 +122,7 @@ impl Node {
             modules: Modules::new(settings.cpath())?,
             scheduler: Scheduler::new(threads),
             timer: Timer::new(clock.nanos() / 1_000_000),
-            sockets: Sockets::new(system, limit),
+            sockets: Sockets::new(system, limit, threads),
             watches: (0..threads).map(|_| Watch::default()).collect(),
             monitor_rest: MonitorRest::default(),
             counters: NodeCounters::default(),

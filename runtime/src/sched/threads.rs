@@ -88,6 +88,15 @@ impl Node {
         self.wake(wake);
     }
 
+    /// The turn that this thread is in, if it plays a worker of this node: the worker's number, and one that no other turn has.
+    #[inline]
+    pub(crate) fn turn(&self) -> Option<(usize, u64)> {
+        // SAFETY: as in `schedule`.
+        let worker = unsafe { WORKER.get().as_ref() }?;
+        ptr::eq(worker.pool(), &*self.scheduler.pool)
+            .then(|| (worker.index(), (worker.turns() << 8 | worker.index() as u64) + 1))
+    }
+
     fn wake_worker(&self, index: usize) {
         self.scheduler.beds[index].wake(|| self.sockets.wake());
     }
@@ -134,13 +143,14 @@ pub(crate) enum Played {
 }
 
 /// One step of a worker, and the turn that comes of it.
-pub(crate) fn play(node: &Node, worker: &Worker, meter: &mut CpuMeter) -> Played {
+pub(crate) fn play(node: &Arc<Node>, worker: &Worker, meter: &mut CpuMeter) -> Played {
     let _playing = Playing::new(worker);
     let step = worker.step(meter.last());
     node.wake(step.wake);
     match step.next {
         Next::Run(scheduled) => {
             serve(node, worker, meter, scheduled);
+            node.network().send_held(worker.index());
             Played::Turn
         }
         Next::Park => Played::Park,

@@ -79,6 +79,11 @@ impl Worker {
         self.index
     }
 
+    /// How many turns it began.
+    pub fn turns(&self) -> u64 {
+        self.desk().counts.turns.get()
+    }
+
     /// The pool it works for.
     pub fn pool(&self) -> &Pool {
         &self.pool

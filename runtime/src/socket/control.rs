@@ -49,6 +49,7 @@ impl Network<'_> {
     pub fn close(self, id: i32) {
         let Some(mut locked) = self.lock(id) else { return };
         let socket = &mut *locked;
+        self.release(socket);
         self.tell_close(socket);
         if socket.outbox.is_empty() || matches!(socket.state, State::HalfWrite | State::Accepted) {
             return self.destroy(locked);
@@ -64,6 +65,7 @@ impl Network<'_> {
     /// Ends a socket: what waits is dropped. The owner gets a CLOSE unless it had one.
     pub fn shutdown(self, id: i32) {
         if let Some(mut locked) = self.lock(id) {
+            self.release(&mut locked);
             self.tell_close(&mut locked);
             self.destroy(locked);
         }

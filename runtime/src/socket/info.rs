@@ -60,7 +60,8 @@ impl Network<'_> {
     }
 
     fn info_of(self, id: i32) -> Option<SocketInfo> {
-        let socket = self.lock(id)?;
+        let mut socket = self.lock(id)?;
+        self.release(&mut socket);
         let ty = match (socket.state, socket.kind) {
             (State::Prepared | State::Dialling | State::Accepted, _) => return None,
             (State::Listening, _) => SocketType::Listen,

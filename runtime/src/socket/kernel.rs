@@ -151,6 +151,8 @@ impl System for Kernel {
             Address::Ip(ip) => {
                 let fd = new_socket(family(ip.is_ipv6()), SocketType::STREAM)?;
                 sockopt::set_socket_reuseaddr(&fd, true)?;
+                // What it accepts inherits this.
+                let _ = sockopt::set_socket_keepalive(&fd, true);
                 bind(&fd, ip)?;
                 fd
             }
@@ -167,9 +169,6 @@ impl System for Kernel {
     fn accept(&self, listener: Fd) -> io::Result<(Fd, Address)> {
         let (fd, from) = acceptfrom_with(at(&listener), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
         let from = from.and_then(address).unwrap_or(Address::Unix(PathBuf::new()));
-        if matches!(from, Address::Ip(_)) {
-            let _ = sockopt::set_socket_keepalive(&fd, true);
-        }
         Ok((fd.into_raw_fd(), from))
     }
 
@@ -274,5 +273,24 @@ impl System for Kernel {
     fn close(&self, fd: Fd) {
         // SAFETY: the layer closes each descriptor it got from here once, and does not use it afterwards.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_was_accepted_is_kept_alive() {
+        let kernel = Kernel::new().unwrap();
+        let listener = kernel.listen(&Address::Ip((Ipv4Addr::LOCALHOST, 0).into()), 8).unwrap();
+        let port = kernel.local(listener).unwrap().port();
+        let _peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let (fd, _) = kernel.accept(listener).unwrap();
+        assert!(sockopt::socket_keepalive(at(&fd)).unwrap());
+        kernel.close(fd);
+        kernel.close(listener);
     }
 }

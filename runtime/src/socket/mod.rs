@@ -25,6 +25,7 @@ pub mod event;
 pub mod system;
 
 mod control;
+mod held;
 mod info;
 mod kernel;
 mod open;
@@ -72,6 +73,8 @@ pub(crate) struct Sockets {
     sat_before: AtomicU64,
     /// When the last one stopped to, in ns of the workers' clock.
     attended_at: AtomicU64,
+    /// What each worker holds.
+    held: Box<[held::Held]>,
     limit: Option<WriteLimit>,
 }
 
@@ -80,6 +83,7 @@ struct Counters {
     read: AtomicU64,
     copied: AtomicU64,
     written: AtomicU64,
+    writes: AtomicU64,
 }
 
 /// A snapshot of what all sockets of a node have moved, in bytes.
@@ -92,6 +96,8 @@ pub struct SocketCounters {
     pub copied: u64,
     /// Written to the system.
     pub written: u64,
+    /// System calls that wrote it, those of streams.
+    pub writes: u64,
 }
 
 /// The socket layer of a node, for whoever has the node: see [`Node::network`].
@@ -101,7 +107,7 @@ pub struct Network<'n> {
 }
 
 impl Sockets {
-    pub(crate) fn new(system: Box<dyn System>, limit: Option<WriteLimit>) -> Self {
+    pub(crate) fn new(system: Box<dyn System>, limit: Option<WriteLimit>, workers: usize) -> Self {
         Self {
             table: Table::new(),
             system,
@@ -112,6 +118,7 @@ impl Sockets {
             sat: AtomicU64::new(0),
             sat_before: AtomicU64::new(0),
             attended_at: AtomicU64::new(0),
+            held: Self::lists(workers),
             limit,
         }
     }
@@ -140,6 +147,7 @@ impl<'n> Network<'n> {
             read: counters.read.load(Relaxed),
             copied: counters.copied.load(Relaxed),
             written: counters.written.load(Relaxed),
+            writes: counters.writes.load(Relaxed),
         }
     }
 

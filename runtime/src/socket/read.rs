@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSliceMut};
 
-use skein_arena::{Block, Error, sync::atomic::Ordering::Relaxed};
+use skein_arena::{Block, Error, Header, sync::atomic::Ordering::Relaxed};
 
 use super::{
     EventKind, Network,
@@ -21,6 +21,10 @@ pub(super) const LEAST: u32 = 128;
 const MOST: u32 = 256 << 10;
 /// From this size on blocks are read into without the buffer behind.
 const LARGE: u32 = 16 << 10;
+/// What large blocks are made of.
+const PAGE: usize = 4096;
+/// What a block needs besides its payload: the header, and a NUL.
+const BESIDE: usize = Header::SIZE + 1;
 /// Size of that buffer; also the largest datagram.
 pub(super) const SPILL: usize = 64 << 10;
 /// What one socket may bring before others have their turn.
@@ -38,6 +42,21 @@ enum Read {
     Failed(io::Error),
     /// The arena is full.
     NoRoom(Error),
+}
+
+/// How much room the next block has, after a read of `count` bytes into one with `room`.
+fn next_room(room: u32, count: usize) -> u32 {
+    let grown = (count as u32).saturating_mul(2).next_power_of_two().min(MOST);
+    if count >= room as usize {
+        return grown;
+    }
+    if count < LARGE as usize {
+        return if count < room as usize / 2 { (room / 2).max(LEAST) } else { room };
+    }
+    // Large blocks are pages. Who sends blocks of one size gets blocks of just so many, with room for a byte more: the read comes
+    // back short then, the string shows the block, and the pages are found again when the next block is made.
+    let tight = (count + 1 + BESIDE).next_multiple_of(PAGE) - BESIDE;
+    if tight < room as usize / 4 * 3 { tight as u32 } else { room }
 }
 
 impl<'n> Network<'n> {
@@ -112,11 +131,7 @@ impl<'n> Network<'n> {
                 _ => return Read::Failed(error),
             },
         };
-        if count >= room as usize {
-            socket.room = (count as u32).saturating_mul(2).next_power_of_two().min(MOST);
-        } else if count < room as usize / 2 {
-            socket.room = (room / 2).max(LEAST);
-        }
+        socket.room = next_room(room, count);
         let spilled = count.saturating_sub(room as usize);
         if spilled == 0 {
             block.truncate(count);
@@ -185,5 +200,25 @@ impl<'n> Network<'n> {
         }
         self.ask_again(&locked);
         Some(locked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_of_one_size_are_read_into_blocks_that_fit() {
+        let mut room = LEAST;
+        for count in [64, 64 << 10, 64 << 10, 64 << 10] {
+            room = next_room(room, count);
+        }
+        assert!(room as usize > 64 << 10, "a byte more, so that the read comes back short");
+        assert_eq!((room as usize + BESIDE) % PAGE, 0);
+        assert_eq!((room as usize + BESIDE) / PAGE, ((64 << 10) + BESIDE).div_ceil(PAGE), "none is cut off");
+        assert_eq!(next_room(room, 64 << 10), room);
+        assert_eq!(next_room(room, room as usize), MOST, "what fills it may have more behind");
+        assert_eq!(next_room(LEAST, 1), LEAST);
+        assert_eq!(next_room(1024, 300), 512);
     }
 }

@@ -207,6 +207,10 @@ pub(crate) struct Socket {
     pub(crate) writing: bool,
     /// To be destroyed once everything is written.
     pub(crate) closing: bool,
+    /// What waits was not refused by the system: see [`super::held`].
+    pub(crate) held: bool,
+    /// The turn that wrote last.
+    pub(crate) wrote_in: u64,
     /// The owner knows that it has closed.
     pub(crate) close_told: bool,
     /// How much the next read has room for.
@@ -228,6 +232,8 @@ impl Socket {
             reading: false,
             writing: false,
             closing: false,
+            held: false,
+            wrote_in: 0,
             close_told: false,
             room: super::read::LEAST,
             dial: None,

@@ -1,4 +1,5 @@
-//! How bytes go out: at once if nothing waits, on the thread that has them; the rest when the poller says that there is room.
+//! How bytes go out: at once if nothing waits, on the thread that has them; the rest when the poller says that there is room. Small
+//! writes of one turn are joined ([`super::held`]).
 
 use std::{
     io::{self, IoSlice},
@@ -35,7 +36,7 @@ pub enum Data<'a> {
 }
 
 impl Data<'_> {
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Data::Bytes(bytes) => bytes,
             Data::Block(block) => block,
@@ -76,14 +77,20 @@ impl<'n> Network<'n> {
 
     fn send_stream(self, mut locked: Locked<'n>, data: Data<'_>, low: bool) -> Result<bool, Error> {
         let socket = &mut *locked;
-        let bytes = data.bytes();
-        if bytes.is_empty() {
+        if data.bytes().is_empty() {
             return Ok(true);
         }
+        let data = if socket.outbox.is_empty() || socket.held {
+            let Some(data) = self.hold(socket, data) else { return Ok(true) };
+            data
+        } else {
+            data
+        };
+        let bytes = data.bytes();
         let mut written = 0;
         if socket.outbox.is_empty() && socket.state != State::Dialling {
             // A failure is met again by the poller, which tells of it.
-            written = self.system().write(socket.fd, socket.carrier(), &[IoSlice::new(bytes)]).unwrap_or(0);
+            written = self.write_now(socket, &[IoSlice::new(bytes)]).unwrap_or(0);
             self.wrote(socket, written);
             if written == bytes.len() {
                 return Ok(true);
@@ -115,15 +122,7 @@ impl<'n> Network<'n> {
             }
         };
         socket.outbox.push(piece, low);
-        if socket.state != State::Dialling {
-            let reading = socket.reading;
-            if self.watch(socket, reading, true).is_err() {
-                self.tell(socket, EventKind::Error, "enable write failed");
-            }
-        }
-        if let Some(kib) = socket.outbox.warning() {
-            self.send_event(socket.owner, EventKind::Warning, socket.id, kib, None, b"");
-        }
+        self.wait_for_room(socket);
         Ok(true)
     }
 
@@ -148,6 +147,11 @@ impl<'n> Network<'n> {
             socket.tally.written_at = self.node.now();
             self.sockets().counters.written.fetch_add(bytes as u64, Relaxed);
         }
+    }
+
+    fn write_now(self, socket: &Socket, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.sockets().counters.writes.fetch_add(1, Relaxed);
+        self.system().write(socket.fd, socket.carrier(), bytes)
     }
 
     /// Sends one datagram to an address. `false`: no such socket, not one of datagrams, or of the other family.
@@ -216,12 +220,12 @@ impl<'n> Network<'n> {
         }
     }
 
-    fn flush_stream(self, socket: &mut Socket) -> io::Result<()> {
+    pub(super) fn flush_stream(self, socket: &mut Socket) -> io::Result<()> {
         while !socket.outbox.is_empty() {
             let mut slices = Vec::with_capacity(PIECES);
             socket.outbox.slices(&mut slices, PIECES);
             let offered: usize = slices.iter().map(|it| it.len()).sum();
-            match self.system().write(socket.fd, socket.carrier(), &slices) {
+            match self.write_now(socket, &slices) {
                 Ok(written) => {
                     drop(slices);
                     socket.outbox.advance(written);

@@ -247,6 +247,7 @@ pub(crate) fn work(node: &Arc<Node>, batch: &mut Vec<Block>) {
         let _ = node.post(to, Message::new(envelope, Handle::NONE, session, MessageType::RESPONSE));
     }
     if look {
+        node.see_to_held();
         let now = node.clock.stamp();
         let look = node.scheduler.look(now);
         node.wake(look.wake);
