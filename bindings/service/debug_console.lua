@@ -263,6 +263,22 @@ define("netstat", "netstat : Show sockets", function()
     return table.concat(lines):sub(1, -2)
 end)
 
+--- A line for each node: the state first, counters behind it.
+define("cluster", "cluster : Show the connections of the cluster", function()
+    if not skynet.localname ".clusterd" then return "no cluster" end
+    local to, from = skynet.call(".clusterd", "lua", "links")
+    local lines = {}
+    for node, link in pairs(to) do
+        link.bytes_in, link.bytes_out = size_text(link.bytes_in), size_text(link.bytes_out)
+        link.queued, link.host, link.port = size_text(link.queued), nil, nil
+        lines[node] = link
+    end
+    for fd, peer in pairs(from) do
+        lines["from " .. peer] = { fd = fd }
+    end
+    return lines
+end)
+
 define("getenv", "getenv name : Show a value of the environment", function(name)
     return string.format("%s\t%s", name, skynet.getenv(name or error "Need a name"))
 end)

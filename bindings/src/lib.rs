@@ -60,6 +60,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"ltls.c", tls::open),
     (c"ltls.init.c", tls::open_init),
     (c"md5.core", md5::open),
+    (c"skein.cluster", cluster::link::open),
     (c"skein.crypt", crypt::secure::open),
     (c"skein.dispatch", dispatch::open),
     (c"skein.multicast", multicast::open_delivery),

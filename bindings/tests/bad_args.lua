@@ -21,6 +21,7 @@ local modules = {
     ["skynet.crypt"] = require "skynet.crypt",
     ["skein.crypt"] = require "skein.crypt",
     ["skynet.cluster.core"] = require "skynet.cluster.core",
+    ["skein.cluster"] = require "skein.cluster",
     ["sproto.core"] = require "sproto.core",
     ["skynet.multicast.core"] = require "skynet.multicast.core",
     ["skein.multicast"] = require "skein.multicast",

@@ -92,7 +92,7 @@ fn every_command_answers() {
     assert_eq!(console.until("\n"), "Welcome to skynet console\n");
 
     let help = console.ask("help");
-    assert_eq!(help.lines().count(), 32 + 1, "{help}");
+    assert_eq!(help.lines().count(), 33 + 1, "{help}");
     for line in help.lines().filter(|it| *it != "<CMD OK>") {
         assert!(line.contains('\t'), "{line}");
     }
@@ -133,6 +133,7 @@ fn every_command_answers() {
         ("getenv nokey", "nokey\tnil\n<CMD OK>"),
         ("setenv fresh value", "<CMD OK>"),
         ("getenv fresh", "fresh\tvalue\n<CMD OK>"),
+        ("cluster", "no cluster\n<CMD OK>"),
         ("nonsense", "Invalid command, type help for command list\n\n<CMD Error>\n"),
         ("kill .nobody", "Not a valid name\n<CMD Error>"),
         ("kill xyz", "Need an address\n<CMD Error>"),

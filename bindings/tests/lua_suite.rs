@@ -76,6 +76,7 @@ macro_rules! scripts {
 
 scripts! {
     calls_and_replies = "calls";
+    clusters_of_one_node = "cluster";
     coroutines_that_may_block = "coroutine";
     values_for_everybody = "datacenter";
     debug_commands = "debug";

@@ -8,6 +8,7 @@
 //! `lunpackresponse`, `lappend`, `lconcat`, `lisname`, `lnodename` → the functions of those names.
 
 mod bytes;
+pub(crate) mod link;
 mod names;
 mod plain;
 mod wire;

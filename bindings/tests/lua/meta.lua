@@ -19,6 +19,7 @@ local NATIVE <const> = {
     ["client.socket"] = "client_socket",
     ["ltls.init.c"] = "ltls_init",
     ["md5.core"] = "md5",
+    ["skein.cluster"] = "cluster_link",
     ["skein.crypt"] = "skein_crypt",
     ["skynet.netpack"] = "netpack",
     ["skein.dispatch"] = "dispatch",

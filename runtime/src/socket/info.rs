@@ -59,6 +59,11 @@ impl Network<'_> {
         self.sockets().table.ids().into_iter().filter_map(|id| self.info_of(id)).collect()
     }
 
+    /// Bytes of one socket that wait to be written; nothing for one that is not there.
+    pub fn queued(self, id: i32) -> Option<usize> {
+        Some(self.lock(id)?.outbox.size)
+    }
+
     fn info_of(self, id: i32) -> Option<SocketInfo> {
         let mut socket = self.lock(id)?;
         self.release(&mut socket);
