@@ -35,6 +35,7 @@ mod netpack;
 mod object;
 mod profile;
 mod raw;
+mod resp;
 mod seri;
 mod share;
 mod socket;
@@ -64,6 +65,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"skein.crypt", crypt::secure::open),
     (c"skein.dispatch", dispatch::open),
     (c"skein.multicast", multicast::open_delivery),
+    (c"skein.resp", resp::open),
     (c"skein.share", share::open_share),
     (c"skynet.cluster.core", cluster::open),
     (c"skynet.core", core::open_core),

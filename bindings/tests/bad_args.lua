@@ -20,6 +20,7 @@ local modules = {
     ["skynet.stm"] = require "skynet.stm",
     ["skynet.crypt"] = require "skynet.crypt",
     ["skein.crypt"] = require "skein.crypt",
+    ["skein.resp"] = require "skein.resp",
     ["skynet.cluster.core"] = require "skynet.cluster.core",
     ["skein.cluster"] = require "skein.cluster",
     ["sproto.core"] = require "sproto.core",

@@ -23,6 +23,7 @@ local NATIVE <const> = {
     ["skein.crypt"] = "skein_crypt",
     ["skynet.netpack"] = "netpack",
     ["skein.dispatch"] = "dispatch",
+    ["skein.resp"] = "resp",
     ["skein.share"] = "share",
     ["skynet.crypt"] = "crypt",
     ["skynet.cluster.core"] = "cluster",
