@@ -8,10 +8,10 @@ mod common;
 use std::fs;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Site, until};
+use skein_arena::sync::atomic::{AtomicBool, Ordering};
 
 /// A port that nobody has at this moment.
 fn free_port() -> u16 {
