@@ -45,6 +45,8 @@ pub use domain::{Domain, DomainError, DomainOptions, Peer, Slot};
 pub use error::Error;
 pub use scratch::Scratch;
 pub use stats::{ClassStats, Stats, count_copied_in, count_copied_out};
+#[doc(hidden)]
+pub use step::step;
 
 /// The example in docs/epochs.md.
 #[cfg(doctest)]

@@ -1,6 +1,6 @@
 //! Named steps of the protocols that cross processes: a test may have the process killed at one of them.
 //!
-//! With the feature `steps`, which only tests of this crate switch on, the environment variable `SKEIN_DIE_AT=send/booked:3` makes
+//! With the feature `steps`, which only tests switch on, the environment variable `SKEIN_DIE_AT=send/booked:3` makes
 //! the process kill itself with SIGKILL when it comes by that step for the third time. Nothing is unwound or flushed: what
 //! others see is what a crash between two instructions leaves. `SKEIN_STEPS=FILE` writes the name of each step to the end of a file
 //! when it is passed for the first time, so that a test finds out which there are. Without the feature a step is no code at all.
@@ -8,10 +8,10 @@
 /// Passes the step `name`.
 #[cfg(not(feature = "steps"))]
 #[inline(always)]
-pub(crate) fn step(_name: &'static str) {}
+pub fn step(_name: &'static str) {}
 
 #[cfg(feature = "steps")]
-pub(crate) use armed::step;
+pub use armed::step;
 
 #[cfg(feature = "steps")]
 mod armed {
@@ -45,7 +45,7 @@ mod armed {
     }
 
     /// Passes the step `name`, or does not.
-    pub(crate) fn step(name: &'static str) {
+    pub fn step(name: &'static str) {
         let armed = ARMED.get_or_init(|| Armed { deadly: named(), log: log() });
         if let Some(log) = &armed.log {
             let mut log = log.lock().expect("nothing panics under it");

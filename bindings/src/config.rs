@@ -16,6 +16,7 @@ use std::{env, fs, io};
 
 use skein_runtime::Settings;
 use skein_vm::mlua::{self, Lua, Table, Value, chunk::ChunkMode};
+use skein_vm::state::Aside;
 
 /// Files may include files to this depth; one that includes itself gets there.
 const MAX_DEPTH: usize = 100;
@@ -95,11 +96,13 @@ pub fn read(path: impl AsRef<Path>) -> Result<Settings, ConfigError> {
     let name = path.as_ref().as_os_str().as_bytes();
     let shown = String::from_utf8_lossy(name).into_owned();
     let failed = |error: mlua::Error| config_error(&error);
-    // No library at all: the file sees `include` and nothing else.
-    let lua = Lua::new_with(mlua::StdLib::NONE, mlua::LuaOptions::default()).map_err(failed)?;
-    let reader = Reader::new(&lua).map_err(failed)?;
-    reader.run(&lua, name, String::new()).map_err(failed)?;
-    settings(&lua, &reader.table, &shown)
+    // No library at all: the file sees `include` and nothing else. Aside, since it may name a domain, and so a seed.
+    let aside = Aside::new().ok_or_else(|| ConfigError::Lua(format!("{shown}: not enough memory")))?;
+    // SAFETY: the state is fresh, and lives until we return; what we have made of it is gone by then.
+    let lua = unsafe { Lua::get_or_init_from_ptr(aside.as_ptr()) };
+    let reader = Reader::new(lua).map_err(failed)?;
+    reader.run(lua, name, String::new()).map_err(failed)?;
+    settings(lua, &reader.table, &shown)
 }
 
 /// The files being read, and the globals that they set.

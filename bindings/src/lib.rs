@@ -109,13 +109,19 @@ impl RunError {
     }
 }
 
-/// A node that can run Lua services, not yet started.
+/// A node that can run Lua services, not yet started. With `domain` in the settings, the process joins that domain: no Lua state may
+/// have been made in it before.
 ///
 /// # Errors
 ///
-/// As [`Node::new`].
+/// As [`Node::new`]; the domain cannot be joined.
 pub fn node(settings: Settings) -> Result<Arc<Node>, StartError> {
+    let domain = settings.text("domain");
+    // First, since it may leave this process for a daemon's.
     let node = Node::new(settings)?;
+    if let Some(domain) = domain {
+        share::domain::join(&domain).map_err(StartError::Domain)?;
+    }
     host::register(&node);
     Ok(node)
 }
@@ -128,7 +134,9 @@ pub fn node(settings: Settings) -> Result<Arc<Node>, StartError> {
 pub fn run(config: impl AsRef<Path>) -> Result<(), RunError> {
     let file = config.as_ref();
     let node = node(config::read(file)?).map_err(|problem| match problem {
-        source @ StartError::Setting { .. } => RunError::Setting { file: file.to_owned(), source },
+        source @ (StartError::Setting { .. } | StartError::Domain(_)) => {
+            RunError::Setting { file: file.to_owned(), source }
+        }
         other => RunError::Start(other),
     })?;
     Ok(node.run()?)

@@ -106,6 +106,9 @@ pub enum StartError {
         /// What was there.
         found: String,
     },
+    /// The domain cannot be joined.
+    #[error("key domain: {0}")]
+    Domain(String),
     /// A pattern of `cpath` has no `?`.
     #[error("Invalid C service path")]
     ServicePath,

@@ -1,7 +1,7 @@
 //! What many read and one replaces: versions that are published at once and freed when the last reader is done.
 //!
 //! A [`Segment`] is a run of frozen objects at a fixed address, read by every Lua state that has a lease on it ([`Leases`]). What the
-//! objects are is the virtual machine's business.
+//! objects are is the virtual machine's business. [`Tables`] are those that all processes of a [domain](skein_arena::domain) read.
 //!
 //! A [`Root`] names the current version of a value. Readers borrow it under an epoch pin, or take a [`Lease`] that keeps
 //! their version alive for as long as they like; a publisher swaps in the next version with one atomic step and never
@@ -18,6 +18,10 @@
 //! ```
 
 #[cfg(not(loom))]
+pub mod domain;
+#[cfg(not(loom))]
+mod draft;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod lease;
@@ -27,6 +31,10 @@ pub mod segment;
 #[cfg(not(loom))]
 mod space;
 
+#[cfg(not(loom))]
+pub use domain::Tables;
+#[cfg(not(loom))]
+pub use draft::Draft;
 #[cfg(not(loom))]
 pub use error::Error;
 #[cfg(not(loom))]

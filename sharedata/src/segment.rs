@@ -1,7 +1,6 @@
 //! A run of frozen objects at its fixed address: made once, read by many, unmapped when the last reader is done.
 //!
-//! A [`Draft`] is writable memory that grows while a freezer fills it; [`Draft::seal`] makes it read-only and gives it a
-//! [`Header`]. A [`Segment`] is held by `Arc`: what is current holds it, each state that reads it (`lease.rs`), and whoever in
+//! A [`Draft`](crate::Draft) becomes one when it is sealed or published, and gets a [`Header`]. A [`Segment`] is held by `Arc`: what is current holds it, each state that reads it (`lease.rs`), and whoever in
 //! Rust likes to.
 //!
 //! # Invariants
@@ -17,8 +16,8 @@ use skein_arena::range;
 use skein_arena::sync::atomic::{AtomicBool, Ordering};
 use skein_arena::sync::{Arc, Mutex};
 
-use crate::error::Error;
-use crate::space::{self, GRAIN, Space};
+use crate::domain::Lease;
+use crate::space;
 
 /// First bytes of a segment.
 pub const MAGIC: [u8; 8] = *b"skeinseg";
@@ -28,9 +27,6 @@ pub const LAYOUT: u32 = 1;
 pub const HEADER: usize = 256;
 /// Longest name of a table.
 pub const NAME: usize = 128;
-
-/// Memory that a draft begins with, and grows by at least.
-const STEP: usize = 1 << 20;
 
 /// What stands at the beginning of a segment (docs/share-layout.md). Zeros follow the name.
 #[repr(C)]
@@ -56,13 +52,56 @@ pub struct Header {
     pub strings: u64,
     /// Which version of its name it is, from 1; 0 outside of a domain.
     pub version: u64,
-    /// A sum over everything behind the header; 0 outside of a domain.
+    /// A sum over the header with, in this place, the sum over everything behind it; 0 outside of a domain.
     pub sum: u64,
     /// The table's name.
     pub name: [u8; NAME],
+    /// Which segment of its domain it is, from 1; 0 outside of a domain.
+    pub number: u64,
+    /// Which domain; 0 outside of one.
+    pub domain: u64,
 }
 
-const _: () = assert!(size_of::<Header>() <= HEADER);
+const _: () = assert!(size_of::<Header>() == 224 && std::mem::offset_of!(Header, number) == 208);
+
+impl Header {
+    /// The header of what a freezer has laid down at `base`. A name that is too long loses its end.
+    pub(crate) fn new(name: &str, base: usize, contents: Contents, origin: Origin) -> Header {
+        let mut header = Header {
+            magic: MAGIC,
+            layout: LAYOUT,
+            seed: origin.seed,
+            machine: origin.machine,
+            base: base as u64,
+            size: (HEADER + contents.used) as u64,
+            root: contents.root as u64,
+            tables: contents.tables as u64,
+            strings: contents.strings as u64,
+            version: 0,
+            sum: 0,
+            name: [0; NAME],
+            number: 0,
+            domain: 0,
+        };
+        let len = name.floor_char_boundary(NAME - 1);
+        header.name[..len].copy_from_slice(&name.as_bytes()[..len]);
+        header
+    }
+
+    /// Its bytes as they stand in the segment.
+    pub(crate) fn bytes(&self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        // SAFETY: plain numbers and bytes without padding, which fit.
+        unsafe { bytes.as_mut_ptr().cast::<Header>().write_unaligned(*self) };
+        bytes
+    }
+
+    /// The name it was frozen under.
+    pub fn name(&self) -> &str {
+        let name = self.name.split(|&byte| byte == 0).next().unwrap_or_default();
+        std::str::from_utf8(name).unwrap_or_default()
+    }
+}
 
 /// What a freezer has laid down.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,122 +116,6 @@ pub struct Contents {
     pub strings: usize,
 }
 
-/// A segment that is being filled.
-#[derive(Debug)]
-pub struct Draft {
-    space: &'static Space,
-    base: usize,
-    window: usize,
-    mapped: usize,
-}
-
-impl Draft {
-    /// An empty draft for this process.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`], [`Error::Full`], or the system refused memory.
-    pub fn new() -> Result<Draft, Error> {
-        Draft::within(&space::OWN, |size| space::OWN.take(size))
-    }
-
-    /// An empty draft in a window that `take` gets.
-    fn within(space: &'static Space, take: impl Fn(usize) -> Option<usize>) -> Result<Draft, Error> {
-        let largest = space.largest();
-        if range::reserve()? < 1 << range::BITS {
-            return Err(Error::NoSpace);
-        }
-        let (base, window) = [largest, largest / 16, largest / 256]
-            .into_iter()
-            .map(|size| size.next_multiple_of(GRAIN))
-            .find_map(|size| Some((take(size)?, size)))
-            .ok_or(Error::Full { size: largest / 256 })?;
-        let mut draft = Draft { space, base, window, mapped: 0 };
-        draft.grow(STEP)?;
-        Ok(draft)
-    }
-
-    /// First byte for the freezer: the header's place is left free.
-    pub fn start(&self) -> *mut u8 {
-        ptr::with_exposed_provenance_mut(self.base + HEADER)
-    }
-
-    /// Bytes for the freezer, from [`start`](Draft::start).
-    pub fn room(&self) -> usize {
-        self.mapped - HEADER
-    }
-
-    /// Makes room for at least `more` bytes behind what there is.
-    ///
-    /// # Errors
-    /// [`Error::Full`], or the system refused memory.
-    pub fn grow(&mut self, more: usize) -> Result<(), Error> {
-        let step = more.max(self.mapped / 2).max(STEP).next_multiple_of(GRAIN);
-        let step = step.min(self.window - self.mapped);
-        if step < more {
-            return Err(Error::Full { size: self.mapped + more });
-        }
-        let at = ptr::with_exposed_provenance_mut(self.base + self.mapped);
-        // SAFETY: the window is ours (A1) and lies in the reserved range.
-        unsafe { range::commit(at, step)? };
-        self.mapped += step;
-        Ok(())
-    }
-
-    /// Makes it a segment. `header` has the seed and the machine; the rest of it comes from `contents`.
-    ///
-    /// # Errors
-    /// The system refused.
-    pub fn seal(self, name: &str, contents: Contents, header: Origin) -> Result<Arc<Segment>, Error> {
-        let header = self.write_header(name, contents, header, 0);
-        let size = (header.size as usize).next_multiple_of(GRAIN);
-        // SAFETY: the pages are ours, and nobody writes them from here on (S1).
-        unsafe {
-            range::seal(ptr::with_exposed_provenance_mut(self.base), size)?;
-            if self.mapped > size {
-                range::unmap(ptr::with_exposed_provenance_mut(self.base + size), self.mapped - size)?;
-            }
-        }
-        self.space.trim(self.base, size);
-        let segment = Segment::publish(self.space, self.base, size, header);
-        std::mem::forget(self);
-        Ok(segment)
-    }
-
-    /// Writes the header into its place.
-    fn write_header(&self, name: &str, contents: Contents, origin: Origin, version: u64) -> Header {
-        let mut header = Header {
-            magic: MAGIC,
-            layout: LAYOUT,
-            seed: origin.seed,
-            machine: origin.machine,
-            base: self.base as u64,
-            size: (HEADER + contents.used) as u64,
-            root: contents.root as u64,
-            tables: contents.tables as u64,
-            strings: contents.strings as u64,
-            version,
-            sum: 0,
-            name: [0; NAME],
-        };
-        let len = name.floor_char_boundary(NAME - 1);
-        header.name[..len].copy_from_slice(&name.as_bytes()[..len]);
-        // SAFETY: the first page of the draft is mapped and writable, and aligned.
-        unsafe { ptr::with_exposed_provenance_mut::<Header>(self.base).write(header) };
-        header
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // SAFETY: nobody but the draft knows the pages.
-        let unmapped = unsafe { range::unmap(ptr::with_exposed_provenance_mut(self.base), self.mapped) };
-        // Addresses that cannot be unmapped are never used again.
-        if unmapped.is_ok() {
-            self.space.give(self.base);
-        }
-    }
-}
-
 /// Who laid a segment down: states of another origin cannot read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -205,13 +128,22 @@ pub struct Origin {
 /// A sealed segment, mapped.
 #[derive(Debug)]
 pub struct Segment {
-    space: &'static Space,
+    place: Place,
     base: usize,
     /// Bytes mapped.
     mapped: usize,
     header: Header,
     retired: AtomicBool,
     history: Mutex<History>,
+}
+
+/// Whose memory a segment is.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// This process's own.
+    Own,
+    /// A file of a domain, which this process holds.
+    File(Lease),
 }
 
 #[derive(Debug, Default)]
@@ -235,32 +167,43 @@ pub struct Forward {
     pub map: Vec<u32>,
 }
 
-/// Segments that are mapped, by first address.
-static LIVE: Mutex<BTreeMap<usize, Weak<Segment>>> = Mutex::new(BTreeMap::new());
+/// A segment that is mapped.
+#[derive(Debug)]
+struct Live {
+    mapped: usize,
+    /// Domain and number; zeros outside of a domain.
+    identity: (u64, u64),
+    segment: Weak<Segment>,
+}
 
-fn live() -> MutexGuard<'static, BTreeMap<usize, Weak<Segment>>> {
+/// Segments that are mapped, by first address.
+static LIVE: Mutex<BTreeMap<usize, Live>> = Mutex::new(BTreeMap::new());
+
+/// Nobody drops an `Arc` while they have this: the last one would ask for it again.
+fn live() -> MutexGuard<'static, BTreeMap<usize, Live>> {
     LIVE.lock().unwrap_or_else(|broken| broken.into_inner())
 }
 
 impl Segment {
-    fn publish(space: &'static Space, base: usize, mapped: usize, header: Header) -> Arc<Segment> {
+    /// Makes known what is mapped and sealed at `base`.
+    pub(crate) fn publish(place: Place, base: usize, mapped: usize, header: Header) -> Arc<Segment> {
         let segment = Arc::new(Segment {
-            space,
+            place,
             base,
             mapped,
             header,
             retired: AtomicBool::new(false),
             history: Mutex::default(),
         });
-        live().insert(base, Arc::downgrade(&segment));
+        let identity = (header.domain, header.number);
+        live().insert(base, Live { mapped, identity, segment: Arc::downgrade(&segment) });
         segment
     }
 
     /// The segment that an address lies in, if that is mapped and held by somebody.
     pub fn find(address: usize) -> Option<Arc<Segment>> {
-        let live = live();
-        let (_, segment) = live.range(..=address).next_back()?;
-        segment.upgrade().filter(|it| it.contains(address))
+        let found = live().range(..=address).next_back().and_then(|(_, it)| it.segment.upgrade());
+        found.filter(|it| it.contains(address))
     }
 
     /// The segment whose root is at an address.
@@ -268,10 +211,19 @@ impl Segment {
         Segment::find(address).filter(|it| it.root() == address)
     }
 
+    /// The segment of a domain that has a number, if it is mapped where it has to be. An error: its last holder is just leaving.
+    pub(crate) fn of_number(base: usize, domain: u64, number: u64) -> Result<Option<Arc<Segment>>, Leaving> {
+        match live().get(&base) {
+            Some(it) if it.identity == (domain, number) => it.segment.upgrade().ok_or(Leaving).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// How many segments are mapped, and their bytes.
     pub fn totals() -> (usize, usize) {
         let live = live();
-        live.values().filter_map(Weak::upgrade).fold((0, 0), |(n, bytes), it| (n + 1, bytes + it.mapped))
+        let held = live.values().filter(|it| it.segment.strong_count() > 0);
+        held.fold((0, 0), |(n, bytes), it| (n + 1, bytes + it.mapped))
     }
 
     /// Whether an address lies in it.
@@ -291,8 +243,17 @@ impl Segment {
 
     /// The name it was frozen under.
     pub fn name(&self) -> &str {
-        let name = self.header.name.split(|&byte| byte == 0).next().unwrap_or_default();
-        std::str::from_utf8(name).unwrap_or_default()
+        self.header.name()
+    }
+
+    /// Which version of its name it is, from 1; 0 outside of a domain.
+    pub fn version(&self) -> u64 {
+        self.header.version
+    }
+
+    /// Which segment of its domain it is, from 1; 0 outside of a domain.
+    pub fn number(&self) -> u64 {
+        self.header.number
     }
 
     /// Address of the shared table.
@@ -313,6 +274,11 @@ impl Segment {
     /// Says that it is no longer current.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Release);
+    }
+
+    /// Says that it is current again: a table of a domain may be let go of and asked for anew.
+    pub fn revive(&self) {
+        self.retired.store(false, Ordering::Release);
     }
 
     /// Whether it is no longer current: nobody will ask for it again.
@@ -378,14 +344,27 @@ impl Segment {
     }
 }
 
+/// See [`Segment::of_number`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaving;
+
 impl Drop for Segment {
     fn drop(&mut self) {
-        live().remove(&self.base);
-        // SAFETY: the last holder is gone (S2).
-        let unmapped = unsafe { range::unmap(ptr::with_exposed_provenance_mut(self.base), self.mapped) };
-        // Addresses that cannot be unmapped are never used again.
-        if unmapped.is_ok() {
-            self.space.give(self.base);
+        let unmap = || {
+            // SAFETY: the last holder is gone (S2).
+            let done = unsafe { range::unmap(ptr::with_exposed_provenance_mut(self.base), self.mapped) };
+            // Addresses that cannot be unmapped are never used again.
+            done.is_ok() && live().remove(&self.base).is_some()
+        };
+        match &self.place {
+            Place::Own if unmap() => space::OWN.give(self.base),
+            Place::Own => {}
+            Place::File(lease) => lease.end(|| {
+                unmap() && {
+                    space::DOMAIN.give(self.base);
+                    true
+                }
+            }),
         }
     }
 }

@@ -19,6 +19,12 @@ pub(crate) const GRAIN: usize = 1 << 16;
 
 const MIDDLE: usize = range::SEGMENTS + (range::CODE - range::SEGMENTS) / 2;
 
+/// Where segments of a domain lie: first address, and the one behind the last.
+pub(crate) const SHARED: (usize, usize) = (MIDDLE, range::CODE);
+
+/// What this process has mapped of those.
+pub(crate) static DOMAIN: Space = Space::new(SHARED.0, SHARED.1);
+
 /// Segments of this process.
 pub(crate) static OWN: Space = Space::new(range::SEGMENTS, MIDDLE);
 
@@ -48,19 +54,49 @@ impl Space {
         self.inner.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// The largest window there is: a 128th of the part.
-    pub(crate) fn largest(&self) -> usize {
-        (self.end - self.first) / 128
+    /// Sizes to try for a draft.
+    pub(crate) fn windows(&self) -> impl Iterator<Item = usize> {
+        windows(self.first, self.end)
     }
 
     /// Takes a window of `size` bytes, a multiple of [`GRAIN`].
     pub(crate) fn take(&self, size: usize) -> Option<usize> {
         let mut inner = self.inner();
         let from = self.first + inner.next;
-        let at = inner.gap(from, self.end, size).or_else(|| inner.gap(self.first, self.end, size))?;
+        let at = gap(&inner.taken, from, self.end, size)
+            .or_else(|| gap(&inner.taken, self.first, self.end, size))?;
         inner.taken.insert(at, size);
         inner.next = at + size - self.first;
         Some(at)
+    }
+
+    /// Takes a window of `size` bytes at or behind `from`, or before it, that is free here and in none of `others`, which are sizes by
+    /// first address.
+    pub(crate) fn take_beside(
+        &self,
+        others: &BTreeMap<usize, usize>,
+        from: usize,
+        size: usize,
+    ) -> Option<usize> {
+        let mut inner = self.inner();
+        let mut taken = others.clone();
+        // What is in both is the same window, here perhaps longer by what is not trimmed yet.
+        taken.extend(
+            inner.taken.iter().map(|(&at, &size)| (at, size.max(others.get(&at).copied().unwrap_or(0)))),
+        );
+        let at = gap(&taken, from, self.end, size).or_else(|| gap(&taken, self.first, self.end, size))?;
+        inner.taken.insert(at, size);
+        Some(at)
+    }
+
+    /// Takes a certain window, unless some of it is taken.
+    pub(crate) fn claim(&self, at: usize, size: usize) -> bool {
+        let mut inner = self.inner();
+        let free = at >= self.first && gap(&inner.taken, at, self.end, size) == Some(at);
+        if free {
+            inner.taken.insert(at, size);
+        }
+        free
     }
 
     /// Gives back all but the first `size` bytes of a window.
@@ -79,19 +115,23 @@ impl Space {
     }
 }
 
-impl Inner {
-    /// The first free run of `size` bytes in `from..end`.
-    fn gap(&self, from: usize, end: usize, size: usize) -> Option<usize> {
-        let before = self.taken.range(..from).next_back().map_or(from, |(at, size)| at + size);
-        let mut at = from.max(before);
-        for (&taken, &its) in self.taken.range(at..) {
-            if taken.checked_sub(at)? >= size {
-                break;
-            }
-            at = taken + its;
+/// Sizes of windows to try for a draft of part `first..end`: a 128th of it, or less if there is no such gap.
+pub(crate) fn windows(first: usize, end: usize) -> impl Iterator<Item = usize> {
+    let largest = (end - first) / 128;
+    [largest, largest / 16, largest / 256].into_iter().map(|size| size.next_multiple_of(GRAIN))
+}
+
+/// The first run of `size` bytes in `from..end` that is in none of the windows, which are sizes by first address.
+fn gap(taken: &BTreeMap<usize, usize>, from: usize, end: usize, size: usize) -> Option<usize> {
+    let before = taken.range(..from).next_back().map_or(from, |(at, size)| at + size);
+    let mut at = from.max(before);
+    for (&taken, &its) in taken.range(at..) {
+        if taken.checked_sub(at)? >= size {
+            break;
         }
-        (at.checked_add(size)? <= end).then_some(at)
+        at = taken + its;
     }
+    (at.checked_add(size)? <= end).then_some(at)
 }
 
 #[cfg(test)]

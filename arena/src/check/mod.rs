@@ -30,7 +30,7 @@ use crate::{
     Stats,
     domain::{
         ATTACHED, Access, CONTROL_SIZE, DOORBELLS, DOORBELLS_SIZE, Directory, DomainBlock, DomainError,
-        HeapBlock, LIFE, Part, Slot, check_length, is_locked,
+        HeapBlock, LIFE, Part, Slot, check_length, is_folder, is_locked,
     },
     map::Tables,
 };
@@ -168,6 +168,7 @@ impl Report {
                 Some(slot) if !names.contains(&Part::Lock.of(slot)) => "belongs to a slot that nobody took",
                 Some(_) => continue,
                 None if [DomainBlock::NAME, DOORBELLS].contains(&name.as_str()) => continue,
+                None if is_folder(name) => continue,
                 None => "is no file of a domain",
             };
             self.problems.push(Problem { file: directory.file(name), what: what.to_owned() });

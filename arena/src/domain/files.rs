@@ -23,6 +23,8 @@ use super::{DomainError, Slot};
 /// Who may use the directory, and who its files: we.
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+/// Files that nobody writes any more.
+const SEALED_MODE: u32 = 0o400;
 /// How long we wait before we ask for a lock again.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -138,6 +140,26 @@ impl Directory {
 
     /// Opens one of its files, which has to be ours; none if there is none.
     pub(crate) fn try_open_file(&self, name: &str, access: Access) -> Result<Option<File>, DomainError> {
+        self.open_with_mode(name, access, FILE_MODE)
+    }
+
+    /// Opens a file that was [sealed](Directory::seal_file), to read it; none if there is none.
+    pub(super) fn open_sealed(&self, name: &str) -> Result<Option<File>, DomainError> {
+        self.open_with_mode(name, Access::Read, SEALED_MODE)
+    }
+
+    /// Says that nobody writes a file any more.
+    pub(super) fn seal_file(&self, name: &str, file: &File) -> Result<(), DomainError> {
+        fchmod(file, Mode::from_bits_truncate(SEALED_MODE))
+            .map_err(|errno| io_error("seal", &self.file(name), errno))
+    }
+
+    fn open_with_mode(
+        &self,
+        name: &str,
+        access: Access,
+        file_mode: u32,
+    ) -> Result<Option<File>, DomainError> {
         let path = self.file(name);
         let mode = match access {
             Access::Read => OFlags::RDONLY,
@@ -154,7 +176,7 @@ impl Directory {
             Err(errno) => return Err(io_error("open", &path, errno)),
         };
         let stat = fstat(&file).map_err(|errno| io_error("look at", &path, errno))?;
-        check(&stat, &path, FileType::RegularFile, "file", FILE_MODE)?;
+        check(&stat, &path, FileType::RegularFile, "file", file_mode)?;
         Ok(Some(file))
     }
 
@@ -262,25 +284,44 @@ fn check(
 /// These are locks of the open file and not of the process (`F_OFD_SETLK`): the kernel drops them when the last descriptor of
 /// it goes, which is when the process dies, and closing another descriptor of the same file changes nothing.
 pub(crate) fn lock_alive(file: &File) -> io::Result<bool> {
-    match fcntl(file, libc::F_OFD_SETLK) {
+    set_lock(file, libc::F_WRLCK, 0, 0)
+}
+
+/// Locks bytes of a file for as long as it is open, or lets go of them; whether nobody stands against it. `len` 0 is all behind `first`.
+pub(super) fn set_lock(file: &File, kind: libc::c_int, first: u64, len: u64) -> io::Result<bool> {
+    match fcntl(file, libc::F_OFD_SETLK, kind, first, len) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Whether somebody else holds that lock. Asking changes nothing, so nobody who takes the lock meets a process that asks.
-pub(crate) fn is_locked(file: &File) -> io::Result<bool> {
-    Ok(fcntl(file, libc::F_OFD_GETLK)?.l_type != libc::F_UNLCK as libc::c_short)
+/// The first byte of some that another open file has locked.
+pub(super) fn first_locked(file: &File, first: u64, len: u64) -> io::Result<Option<u64>> {
+    let found = fcntl(file, libc::F_OFD_GETLK, libc::F_WRLCK, first, len)?;
+    // A lock that begins before them has the first of them.
+    let at = (found.l_start as u64).max(first);
+    Ok((found.l_type != libc::F_UNLCK as libc::c_short).then_some(at))
 }
 
-/// One of the two commands above, with a write lock on the whole file.
-fn fcntl(file: &File, command: libc::c_int) -> io::Result<libc::flock> {
+/// Whether somebody else holds that lock. Asking changes nothing, so nobody who takes the lock meets a process that asks.
+pub(crate) fn is_locked(file: &File) -> io::Result<bool> {
+    Ok(first_locked(file, 0, 0)?.is_some())
+}
+
+/// One of the commands for locks of open files.
+fn fcntl(
+    file: &File,
+    command: libc::c_int,
+    kind: libc::c_int,
+    first: u64,
+    len: u64,
+) -> io::Result<libc::flock> {
     let mut lock = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
+        l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
+        l_start: first as libc::off_t,
+        l_len: len as libc::off_t,
         l_pid: 0,
     };
     loop {

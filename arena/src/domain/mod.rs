@@ -40,6 +40,7 @@
 mod error;
 mod field;
 mod files;
+mod folder;
 // The golden files are of the large range.
 #[cfg(all(test, not(skein_tsan)))]
 mod golden;
@@ -51,6 +52,8 @@ mod sweep;
 use std::{fmt, mem::offset_of, path::Path, path::PathBuf, ptr::NonNull, time::Duration};
 
 pub use error::{DomainError, Field};
+pub(crate) use folder::is_folder;
+pub use folder::{Folder, FolderLock, Holds, promise as promise_file};
 pub use open::DomainOptions;
 pub use peer::{Living, Peer};
 pub use sweep::{Held, Swept, SweptSlot};

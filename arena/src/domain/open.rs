@@ -42,8 +42,8 @@ const UNFINISHED: &str = "domain.new";
 pub struct DomainOptions {
     place: Place,
     limit: Option<u64>,
-    build: u64,
-    patience: Duration,
+    pub(super) build: u64,
+    pub(super) patience: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -86,7 +86,8 @@ impl DomainOptions {
         self
     }
 
-    fn path(&self) -> Result<PathBuf, DomainError> {
+    /// Where the domain is.
+    pub(super) fn path(&self) -> Result<PathBuf, DomainError> {
         match &self.place {
             Place::Name(name) => path_of(name),
             Place::Directory(path) => Ok(path.clone()),
@@ -205,7 +206,7 @@ pub(super) fn open(options: &DomainOptions) -> Result<&'static Own, DomainError>
 }
 
 /// What `domain` says, written now if it is not there (D2). The caller has the directory's lock, alone.
-fn make_or_read(directory: &Directory, build: u64) -> Result<DomainBlock, DomainError> {
+pub(super) fn make_or_read(directory: &Directory, build: u64) -> Result<DomainBlock, DomainError> {
     if directory.try_open_file(DomainBlock::NAME, Access::Read)?.is_some() {
         return DomainBlock::read(directory, Some(build));
     }

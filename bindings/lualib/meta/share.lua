@@ -10,6 +10,39 @@ local share = {}
 ---@return skynet.Matrix
 function share.build(name, source, ...) end
 
+--- As `build`, and makes the table the current version of `name` in the domain of this process: every process of it can attach
+--- it. It may hold no C functions and no pointers.
+---@param name string
+---@param source string
+---@param ... boolean|number|lightuserdata|function
+---@return skynet.Matrix
+function share.publish(name, source, ...) end
+
+--- The current version of a table of the domain: the number of its segment, and the version itself unless that number is `known`.
+--- Nothing if there is no such table.
+---@param name string
+---@param known integer?
+---@return integer? number
+---@return skynet.Matrix? matrix
+function share.attach(name, known) end
+
+--- What the domain of this process is called; nothing if it is in none (config key `domain`).
+---@return string?
+function share.domain() end
+
+--- Which version is the current one of each table of the domain, by name.
+---@return table<string, integer>
+function share.names() end
+
+--- Takes a table out of the domain. Who reads it keeps it.
+---@param name string
+---@return boolean
+function share.remove(name) end
+
+--- A descriptor for one reader in the process, which can be read whenever a table of the domain was published or removed.
+---@return integer
+function share.watch() end
+
 --- Shares a table and all it reaches, with metatables that hold data. The table itself stays as it is.
 ---@param name string
 ---@param table table

@@ -3,6 +3,10 @@
 --- A service named `sharetable` keeps the current version of each table. Its answers are pointers; opening one (`skein.share`) takes
 --- a lease, so a version stays as long as this service may refer to it. `update` goes over to new versions wherever this service refers
 --- to old ones.
+---
+--- In a domain (config key `domain`) the tables are the domain's: what one process loads, all others find. The service of each process
+--- looks at the domain at each question, and when it is told that something was published. `skein.domain` has what goes beyond
+--- skynet's functions.
 local skynet = require "skynet"
 local service = require "skynet.service"
 local share = require "skein.share"
@@ -20,8 +24,13 @@ local function main()
     ---@field ptr lightuserdata
     ---@field size integer
 
+    local domain = share.domain()
     ---@type table<string, userdata>  matrices
     local current = {}
+    ---@type table<string, integer>  which versions they are; in a domain, which segments
+    local numbers = {}
+    ---@type table<string, function[]>  answers to who waits for another version
+    local waiting = {}
     ---@type table<string, Version[]>  versions that may still be read
     local history = {}
     local reminding = false
@@ -60,20 +69,62 @@ local function main()
         skynet.timeout(NEXT, remind)
     end
 
-    local function publish(name, ...)
-        local matrix = share.build(name, ...)
+    local function tell(name)
+        local answers = waiting[name]
+        waiting[name] = nil
+        for _, answer in ipairs(answers or {}) do
+            answer(true, numbers[name])
+        end
+    end
+
+    --- Makes `matrix` the current version; without one the name is gone.
+    local function adopt(name, matrix, number)
         local before = current[name]
-        current[name] = matrix
-        if not before then return end
-        share.succeed(before:getptr(), matrix:getptr())
-        local versions = history[name] or {}
-        history[name] = versions
-        versions[#versions + 1] = { ptr = before:getptr(), size = before:size() }
-        before:close()
-        forget()
-        if not reminding then
-            reminding = true
-            skynet.timeout(FIRST, remind)
+        current[name], numbers[name] = matrix, number
+        if before then
+            if matrix then share.succeed(before:getptr(), matrix:getptr()) end
+            local versions = history[name] or {}
+            history[name] = versions
+            versions[#versions + 1] = { ptr = before:getptr(), size = before:size() }
+            before:close()
+            forget()
+            if not reminding then
+                reminding = true
+                skynet.timeout(FIRST, remind)
+            end
+        end
+        tell(name)
+    end
+
+    --- Looks what the domain has under a name.
+    local function refresh(name)
+        if not domain then return end
+        local number, matrix = share.attach(name, numbers[name])
+        if number ~= numbers[name] then adopt(name, matrix, number) end
+    end
+
+    local function publish(name, ...)
+        if domain then
+            share.publish(name, ...):close()
+            refresh(name)
+        else
+            adopt(name, share.build(name, ...), (numbers[name] or 0) + 1)
+        end
+    end
+
+    --- Follows the domain: a new version makes those before it old here, too, whoever asks for it.
+    local function follow()
+        local socket = require "skynet.socket"
+        local id = socket.bind(share.watch())
+        while socket.read(id) do
+            for name in pairs(current) do
+                local ok, why = pcall(refresh, name)
+                if not ok then skynet.error(why) end
+            end
+            for name in pairs(waiting) do
+                local ok, why = pcall(refresh, name)
+                if not ok then skynet.error(why) end
+            end
         end
     end
 
@@ -97,12 +148,21 @@ local function main()
     end
 
     function command.query(name)
+        refresh(name)
         local matrix = current[name]
         skynet.retpack(matrix and matrix:getptr())
     end
 
     function command.queryall(names)
         local found = {}
+        if domain then
+            for _, name in pairs(names or {}) do
+                refresh(name)
+            end
+            for name in pairs(names and {} or share.names()) do
+                refresh(name)
+            end
+        end
         if names then
             for _, name in pairs(names) do
                 found[name] = current[name] and current[name]:getptr()
@@ -115,6 +175,21 @@ local function main()
         skynet.retpack(found)
     end
 
+    --- Answers when the version of `name` is another than `known`: its number.
+    function command.wait(name, known)
+        refresh(name)
+        if numbers[name] ~= known then return skynet.retpack(numbers[name]) end
+        local answers = waiting[name] or {}
+        waiting[name] = answers
+        answers[#answers + 1] = skynet.response()
+    end
+
+    function command.remove(name)
+        local removed = share.remove(name)
+        refresh(name)
+        skynet.retpack(removed)
+    end
+
     --- A reader has gone; its leases ended with its state.
     function command.close()
         forget()
@@ -122,6 +197,7 @@ local function main()
     end
 
     skynet.dispatch("lua", function(_, _, name, ...) command[name](...) end)
+    if domain then skynet.fork(follow) end
 
     skynet.info_func(function()
         forget()

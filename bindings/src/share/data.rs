@@ -21,7 +21,7 @@ use skein_sharedata::Segment;
 use skein_vm::shared::{self, Allowed};
 use skein_vm::versions;
 
-use super::{address, blob, root_at, segment_of};
+use super::{To, address, blob, root_at, segment_of};
 use crate::core::{Entry, make, service};
 use crate::raw::{Raise, ffi, guard, lua_State, raise};
 
@@ -138,7 +138,7 @@ unsafe extern "C-unwind" fn new(state: *mut lua_State) -> c_int {
         check(state, 1, 0);
         let made = guard(|| {
             let allowed = Allowed { plain: true, ..Allowed::default() };
-            let segment = segment_of(state, 1, c"sharedata", allowed)?;
+            let segment = segment_of(state, 1, c"sharedata", allowed, To::Process)?;
             let (root, tables) = (segment.root(), segment.header().tables as usize);
             // SAFETY: we hold the segment; its tables were numbered when they were frozen.
             let places = versions::forward(root_at(root), tables, root_at(root), segment.span().0);

@@ -6,7 +6,7 @@ use std::path::Path;
 use skein_sharedata::Segment;
 use skein_vm::shared::Allowed;
 
-use super::{keep, let_go, sandbox, segment_of, service};
+use super::{To, domain, explain, keep, let_go, sandbox, segment_of, service};
 use crate::raw::{Raise, bytes, check_text, ffi, guard, lua_State, raise};
 
 /// The metatable's name.
@@ -14,9 +14,9 @@ const TYPE: &CStr = c"BOXMATRIXSTATE";
 
 /// What the userdata holds.
 #[repr(C)]
-struct Matrix {
+pub(super) struct Matrix {
     /// Address of the root; 0 when it is closed.
-    root: usize,
+    pub(super) root: usize,
 }
 
 /// `core.matrix(source, ...): matrix`. The table that a chunk returns, shared. Raises what the chunk does, and why its result
@@ -27,7 +27,7 @@ pub(super) unsafe extern "C-unwind" fn matrix(state: *mut lua_State) -> c_int {
         check_text(state, 1);
         sandbox::check(state, 2);
         let code = bytes(state, 1).unwrap_or_default();
-        make(state, None, code, 2)
+        make(state, None, code, 2, false)
     }
 }
 
@@ -39,15 +39,34 @@ pub(super) unsafe extern "C-unwind" fn build(state: *mut lua_State) -> c_int {
         check_text(state, 2);
         sandbox::check(state, 3);
         let code = bytes(state, 2).unwrap_or_default();
-        make(state, Some(name), code, 3)
+        make(state, Some(name), code, 3, false)
     }
 }
 
-/// Builds, and pushes the matrix.
+/// `share.publish(name, source, ...): matrix`. As `build`; the table becomes the current version of `name` in the domain of this
+/// process, and may hold no C functions and no pointers. Raises, beside, if there is no domain.
+pub(super) unsafe extern "C-unwind" fn publish(state: *mut lua_State) -> c_int {
+    // SAFETY: as in `matrix`.
+    unsafe {
+        let name = check_text(state, 1);
+        check_text(state, 2);
+        sandbox::check(state, 3);
+        let code = bytes(state, 2).unwrap_or_default();
+        make(state, Some(name), code, 3, true)
+    }
+}
+
+/// Builds, and pushes the matrix. `publish`: into the domain.
 ///
 /// # Safety
 /// As for [`matrix`]; the bytes are of arguments, and values from `first` on went through [`sandbox::check`].
-unsafe fn make(state: *mut lua_State, name: Option<&[u8]>, code: &[u8], first: c_int) -> c_int {
+unsafe fn make(
+    state: *mut lua_State,
+    name: Option<&[u8]>,
+    code: &[u8],
+    first: c_int,
+    publish: bool,
+) -> c_int {
     // SAFETY: by the caller's promise; strings stay in their slots.
     unsafe {
         let service = service(state);
@@ -55,7 +74,8 @@ unsafe fn make(state: *mut lua_State, name: Option<&[u8]>, code: &[u8], first: c
         let made = new(state);
         let done = guard(|| {
             let name = c_name(name.unwrap_or_else(|| name_of(code)));
-            let built = sandbox::run(service, &name, code, state, (first, last));
+            let to = if publish { To::Domain(domain::tables()?) } else { To::Process };
+            let built = sandbox::run(service, &name, code, state, (first, last), to);
             // The text may be longer than what `Raise` keeps.
             Ok(match built {
                 Ok(segment) => Ok(keep(segment)),
@@ -77,9 +97,9 @@ pub(super) unsafe extern "C-unwind" fn freeze(state: *mut lua_State) -> c_int {
         let made = new(state);
         let done = guard(|| {
             let allowed = Allowed { pointers: true, functions: true, as_skynet: false, plain: false };
-            Ok(match segment_of(state, 2, &c_name(name), allowed) {
+            Ok(match segment_of(state, 2, &c_name(name), allowed, To::Process) {
                 Ok(segment) => Ok(keep(segment)),
-                Err(error) => Err(service.keep_text(error.to_string().into_bytes())),
+                Err(error) => Err(service.keep_text(explain(&error).into_bytes())),
             })
         });
         answer(state, made, done)
@@ -126,7 +146,7 @@ fn name_of(code: &[u8]) -> &[u8] {
 ///
 /// # Safety
 /// As for [`matrix`].
-unsafe fn new(state: *mut lua_State) -> *mut Matrix {
+pub(super) unsafe fn new(state: *mut lua_State) -> *mut Matrix {
     // SAFETY: by the caller's promise.
     unsafe {
         let made = ffi::lua_newuserdatauv(state, size_of::<Matrix>(), 0).cast::<Matrix>();

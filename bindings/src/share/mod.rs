@@ -17,8 +17,8 @@ use std::collections::HashMap;
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use skein_sharedata::Segment;
-use skein_sharedata::segment::{Contents, Draft, Origin};
+use skein_sharedata::segment::{Contents, Origin};
+use skein_sharedata::{Draft, Segment, Tables};
 use skein_vm::seed;
 use skein_vm::shared::{self, Allowed};
 
@@ -27,6 +27,7 @@ use crate::raw::{ffi, lua_State};
 
 mod blob;
 pub(crate) mod data;
+pub(crate) mod domain;
 mod matrix;
 mod sandbox;
 mod table;
@@ -39,15 +40,21 @@ const CORE: [Entry; 4] = [
     (c"stackvalues", table::stackvalues),
 ];
 
-const SHARE: [Entry; 8] = [
+const SHARE: [Entry; 14] = [
+    (c"attach", domain::attach),
     (c"build", matrix::build),
+    (c"domain", domain::domain),
     (c"freeze", matrix::freeze),
     (c"holders", versions::holders),
+    (c"names", domain::names),
     (c"open", table::open),
+    (c"publish", matrix::publish),
+    (c"remove", domain::remove),
     (c"renew", versions::renew),
     (c"scan", versions::scan),
     (c"stats", versions::stats),
     (c"succeed", versions::succeed),
+    (c"watch", domain::watch),
 ];
 
 /// Opens `skynet.sharetable.core`. Stack: 1 out. Raises in a state without a service.
@@ -77,29 +84,53 @@ unsafe fn address(state: *mut lua_State, index: c_int) -> usize {
     unsafe { ffi::lua_touserdata(state, index).addr() }
 }
 
-/// Versions whose maker has not let go of them (F2), by the address of the root.
-static OWNED: Mutex<Option<HashMap<usize, Arc<Segment>>>> = Mutex::new(None);
+/// A version that somebody keeps.
+struct Owned {
+    segment: Arc<Segment>,
+    /// How many do.
+    count: usize,
+}
 
-fn owned() -> MutexGuard<'static, Option<HashMap<usize, Arc<Segment>>>> {
+/// Versions that somebody keeps (F2), by the address of the root.
+static OWNED: Mutex<Option<HashMap<usize, Owned>>> = Mutex::new(None);
+
+fn owned() -> MutexGuard<'static, Option<HashMap<usize, Owned>>> {
     OWNED.lock().unwrap_or_else(|broken| broken.into_inner())
 }
 
-/// Holds a new version for its maker: the address of its root.
+/// Holds a version that is current for one more keeper: the address of its root.
 fn keep(segment: Arc<Segment>) -> usize {
     let root = segment.root();
-    owned().get_or_insert_default().insert(root, segment);
+    segment.revive();
+    let mut owned = owned();
+    let all = owned.get_or_insert_default();
+    // What was there before is the same segment, or none: it keeps its addresses.
+    all.entry(root).and_modify(|it| it.count += 1).or_insert(Owned { segment, count: 1 });
     root
 }
 
-/// Its maker lets go.
+/// A keeper lets go. When the last one does, nobody here will ask for this version again.
 fn let_go(root: usize) {
-    let segment = owned().as_mut().and_then(|all| all.remove(&root));
-    if let Some(segment) = segment {
-        segment.retire();
+    let last = owned().as_mut().and_then(|all| {
+        let it = all.get_mut(&root)?;
+        it.count -= 1;
+        if it.count == 0 { all.remove(&root) } else { None }
+    });
+    if let Some(last) = last {
+        last.segment.retire();
     }
 }
 
-/// Freezes the table at `index` of `state` into a segment of this process.
+/// Where a version goes.
+#[derive(Clone, Copy)]
+enum To<'a> {
+    /// Memory of this process.
+    Process,
+    /// A domain, whose current version of the name it becomes.
+    Domain(&'a Arc<Tables>),
+}
+
+/// Freezes the table at `index` of `state` into a segment. Into a domain go no pointers: they mean nothing elsewhere.
 ///
 /// # Safety
 /// `state` is a live state that runs nothing but the caller.
@@ -108,21 +139,49 @@ unsafe fn segment_of(
     index: c_int,
     name: &CStr,
     allowed: Allowed,
+    to: To<'_>,
 ) -> Result<Arc<Segment>, skein_sharedata::Error> {
-    let mut draft = Draft::new()?;
+    let (mut draft, allowed) = match to {
+        To::Process => (Draft::new()?, allowed),
+        To::Domain(tables) => (tables.draft()?, Allowed { pointers: false, ..allowed }),
+    };
     let start = draft.start();
     let end = start.wrapping_add(draft.room());
+    let mut full = None;
     let grow = |need| {
-        draft.grow(need).ok()?;
-        Some(start.wrapping_add(draft.room()))
+        full = draft.grow(need).err();
+        full.is_none().then(|| start.wrapping_add(draft.room()))
     };
     // SAFETY: by the caller's promise; the draft is ours, and grows where it ends.
-    let frozen = unsafe { shared::freeze(state, index, name, allowed, (start, end), grow) }
-        .map_err(skein_sharedata::Error::Refused)?;
+    let frozen = unsafe { shared::freeze(state, index, name, allowed, (start, end), grow) };
+    let frozen = match (frozen, full) {
+        (Ok(frozen), _) => frozen,
+        // Why there was no room says more than that there was none.
+        (Err(_), Some(full)) => return Err(full),
+        (Err(text), None) => return Err(skein_sharedata::Error::Refused(text)),
+    };
     let contents =
         Contents { used: frozen.used, root: frozen.root, tables: frozen.tables, strings: frozen.strings };
-    let origin = Origin { seed: seed::get(), machine: shared::machine() };
-    draft.seal(&name.to_string_lossy(), contents, origin)
+    let name = name.to_string_lossy();
+    match to {
+        To::Process => draft.seal(&name, contents, Origin { seed: seed::get(), machine: shared::machine() }),
+        To::Domain(_) => draft.publish(&name, contents),
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(it) = cause {
+        // What is transparent says it already.
+        let more = it.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = it.source();
+    }
+    text
 }
 
 /// A pointer to a root, for the machine.

@@ -9,7 +9,7 @@ use skein_vm::interrupt;
 use skein_vm::shared::Allowed;
 use skein_vm::state::{Memory, State};
 
-use super::segment_of;
+use super::{To, explain, segment_of};
 use crate::core::message;
 use crate::raw::{ffi, lua_State};
 use crate::state::ServiceState;
@@ -42,6 +42,7 @@ pub(super) unsafe fn run(
     code: &[u8],
     from: *mut lua_State,
     arguments: (c_int, c_int),
+    to: To<'_>,
 ) -> Result<Arc<Segment>, Vec<u8>> {
     let no_memory = || b"luaL_newstate failed".to_vec();
     let state = State::new(Memory::new(|_| {})).ok_or_else(no_memory)?;
@@ -62,7 +63,7 @@ pub(super) unsafe fn run(
             return Err(format!("Not a table, it's a {found}.").into_bytes());
         }
         let allowed = Allowed { pointers: true, functions: true, as_skynet: true, plain: false };
-        segment_of(lua, -1, name, allowed).map_err(|error| error.to_string().into_bytes())
+        segment_of(lua, -1, name, allowed, to).map_err(|error| explain(&error).into_bytes())
     }
 }
 

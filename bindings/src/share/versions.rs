@@ -12,7 +12,7 @@ use skein_sharedata::segment::Forward;
 use skein_vm::versions::{self, Old, Watch};
 
 use super::{address, root_at, service, table};
-use crate::raw::{Raise, ffi, guard, lua_State, raise};
+use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise};
 use crate::state::ServiceState;
 
 /// What a renewal under way looks at. Kept in the [`ServiceState`]: a memory error must not jump over it.
@@ -149,9 +149,12 @@ pub(super) unsafe extern "C-unwind" fn holders(state: *mut lua_State) -> c_int {
             Ok(bytes.map(|it| service.keep_text(it)))
         });
         let Ok(Some((at, len))) = found else { return 0 };
+        // A finalizer that runs meanwhile may keep another text.
+        ffi::lua_pushlstring(state, at.cast(), len);
+        let holders = bytes(state, -1).unwrap_or_default();
         ffi::lua_createtable(state, (len / 4) as c_int, 0);
-        for place in 0..len / 4 {
-            ffi::lua_pushinteger(state, i64::from(at.cast::<u32>().add(place).read_unaligned()));
+        for (place, holder) in holders.as_chunks().0.iter().enumerate() {
+            ffi::lua_pushinteger(state, i64::from(u32::from_ne_bytes(*holder)));
             ffi::lua_rawseti(state, -2, place as i64 + 1);
         }
     }

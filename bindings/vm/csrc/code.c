@@ -93,6 +93,12 @@ LUA_API lua_State *lua_newstate (lua_Alloc f, void *ud, unsigned seed) {
   return skein_base_newstate(f, ud, skein_vm_seed());
 }
 
+/* a state with a seed of its own, before it is known how others hash; it meets no
+   shared object */
+LUA_API lua_State *skein_newaside (unsigned seed) {
+  return skein_base_newstate(skein_plainalloc, NULL, seed);
+}
+
 typedef struct SkeinFile {
   const char *name, *mode;
   const void *proto;

@@ -16,7 +16,7 @@
 //! [`Memory::interrupt`].
 
 use std::alloc::{Layout, alloc, dealloc, realloc};
-use std::ffi::c_void;
+use std::ffi::{c_uint, c_void};
 use std::fmt;
 use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,12 +30,14 @@ use crate::ffi::{self, lua_Alloc, lua_State};
 use crate::heap::{Heap, Picture};
 use crate::interrupt::Request;
 use crate::pages;
+use crate::seed;
 
 /// The first [`Memory::used`] that is worth a warning; each further one is at twice the last.
 pub const FIRST_WARNING: usize = 32 << 20;
 
 unsafe extern "C-unwind" {
     fn skein_newstate(allocate: lua_Alloc, memory: *mut c_void) -> *mut lua_State;
+    fn skein_newaside(seed: c_uint) -> *mut lua_State;
 }
 
 /// Pages for a state that becomes an image. One that needs more becomes none.
@@ -356,5 +358,34 @@ impl Drop for State {
             self.memory.heap(|heap| *heap = Heap::new());
         }
         self.memory.request.close();
+    }
+}
+
+/// A state with a hash seed of its own, no libraries and no limit: for what is read before the seed of the process is known. It meets
+/// no shared object. Closed when dropped.
+#[derive(Debug)]
+pub struct Aside(NonNull<lua_State>);
+
+impl Aside {
+    /// An empty state. `None` if there is no memory for it.
+    ///
+    /// # Panics
+    ///
+    /// As [`seed::noise`].
+    pub fn new() -> Option<Aside> {
+        // SAFETY: no preconditions.
+        NonNull::new(unsafe { skein_newaside(seed::noise() as c_uint) }).map(Aside)
+    }
+
+    /// As [`State::as_ptr`].
+    pub fn as_ptr(&self) -> *mut lua_State {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // SAFETY: we own the state. Finalizers run protected inside.
+        unsafe { ffi::lua_close(self.0.as_ptr()) };
     }
 }
