@@ -5,8 +5,10 @@
 //! of their tables; the expansion in front of them is two rotations of the half, whose bytes then hold the six bits of the odd
 //! and of the even boxes. All tables are computed from those of the standard at compile time.
 
-/// How many blocks go together.
-const LANES: usize = 4;
+use std::cell::Cell;
+
+/// How many blocks go together: as many as the registers have room for.
+const LANES: usize = 3;
 const ROUNDS: usize = 16;
 
 /// The S-boxes: 4 rows of 16.
@@ -68,13 +70,13 @@ const CHOICE_2: [u8; 48] = [
 /// By how much both halves of the key have been rotated in each round.
 const ROTATIONS: [u32; ROUNDS] = [1, 2, 4, 6, 8, 10, 12, 14, 15, 17, 19, 21, 23, 25, 27, 28];
 
-/// What each box makes of its six bits, permuted.
-static MIXED: [[u32; 64]; 8] = {
-    let mut mixed = [[0; 64]; 8];
+/// What each box makes of the lower six bits of a byte, permuted. The upper two may be any, so that nobody need mask them.
+static MIXED: [[u32; 256]; 8] = {
+    let mut mixed = [[0; 256]; 8];
     let mut which = 0;
     while which < 8 {
         let mut six = 0;
-        while six < 64 {
+        while six < 256 {
             let row = (six >> 4 & 2) | (six & 1);
             let four = BOXES[which][row * 16 + (six >> 1 & 15)] as u32;
             let all = four << (28 - 4 * which);
@@ -126,11 +128,28 @@ static ROUND_KEY: [[u64; 128]; 8] = {
     key
 };
 
+thread_local! {
+    /// The last key of this thread, and what was made of it: a connection has one for all its messages.
+    static LAST: Cell<Option<(u64, Schedule)>> = const { Cell::new(None) };
+}
+
 /// The keys of all rounds: for the odd boxes, for the even ones.
+#[derive(Clone, Copy)]
 pub(super) struct Schedule([(u32, u32); ROUNDS]);
 
 impl Schedule {
     pub(super) fn encrypting(key: u64) -> Schedule {
+        match LAST.get() {
+            Some((last, schedule)) if last == key => schedule,
+            _ => {
+                let schedule = Schedule::new(key);
+                LAST.set(Some((key, schedule)));
+                schedule
+            }
+        }
+    }
+
+    fn new(key: u64) -> Schedule {
         const HALF: u64 = (1 << 28) - 1;
         let mut all = 0;
         for (at, table) in CHOSEN.iter().enumerate() {
@@ -164,8 +183,7 @@ impl Schedule {
         match rest.len() / 8 {
             0 => {}
             1 => self.lanes::<1>(rest),
-            2 => self.lanes::<2>(rest),
-            _ => self.lanes::<3>(rest),
+            _ => self.lanes::<2>(rest),
         }
     }
 
@@ -196,10 +214,8 @@ impl Schedule {
 /// A round's function of half a block.
 #[inline(always)]
 fn mix(half: u32, key: (u32, u32)) -> u32 {
-    const SIX: u32 = 0x3f3f_3f3f;
-    let odd = (half.rotate_right(3) ^ key.0) & SIX;
-    let even = (half.rotate_left(1) ^ key.1) & SIX;
-    // Masked all at once, so that taking a byte is one instruction.
+    let odd = half.rotate_right(3) ^ key.0;
+    let even = half.rotate_left(1) ^ key.1;
     let of = |which: usize, byte: u32| MIXED[which][usize::from(byte as u8)];
     of(0, odd >> 24)
         ^ of(2, odd >> 16)

@@ -79,6 +79,13 @@ impl Place {
         DESK.with(|desk| desk.frame.set(self.around));
     }
 
+    /// The buffer, to append to; good until another function of the place is called.
+    #[inline]
+    pub(super) fn buffer<'a>(self) -> &'a mut Vec<u8> {
+        // SAFETY: as in `take`; the caller drops it before.
+        unsafe { &mut *self.bytes }
+    }
+
     /// How much stands in the buffer, that of functions around this one included.
     #[inline]
     pub(super) fn len(self) -> usize {
@@ -90,6 +97,11 @@ impl Place {
     pub(super) fn truncate(self, len: usize) {
         // SAFETY: as in `take`; bytes have no destructors.
         unsafe { (*self.bytes).truncate(len) }
+    }
+
+    /// Forgets all that this function has written.
+    pub(super) fn clear(self) {
+        self.truncate(self.base);
     }
 
     /// Makes room for `more` bytes.

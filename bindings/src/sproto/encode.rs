@@ -1,4 +1,4 @@
-//! From a table to the bytes of a message.
+//! From a table to the bytes of a message, over Lua's interface: for what [`walk`](super::walk) cannot read in place.
 //!
 //! A struct is written in one go: room for its words first, then the data; when fewer words were needed, the data moves up. Values are
 //! read from the table with its metamethods, in the order of their tags. Nothing here has a destructor, so whatever raises may.
@@ -99,12 +99,12 @@ impl Words {
 
 /// A word behind a field that is there.
 #[inline]
-fn inline_word(value: u64) -> u16 {
+pub(super) fn inline_word(value: u64) -> u16 {
     (value as u16 + 1) * 2
 }
 
 /// A whole number as an integer; what is none, or too large, as the least there is, as the processor does for skynet.
-fn to_integer(whole: f64) -> i64 {
+pub(super) fn to_integer(whole: f64) -> i64 {
     const END: f64 = (1u64 << 63) as f64;
     if (-END..END).contains(&whole) { whole as i64 } else { i64::MIN }
 }

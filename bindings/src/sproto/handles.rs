@@ -14,6 +14,7 @@ use std::sync::Arc;
 use skein_arena::sync::Mutex;
 
 use super::schema::Schema;
+use super::walk::Name;
 
 /// Slots of `saveproto`.
 pub(super) const SLOTS: usize = 16;
@@ -88,8 +89,8 @@ type Used = (u32, Arc<Schema>);
 pub(super) struct Cache {
     places: RefCell<Vec<Option<Used>>>,
     gone: RefCell<Vec<Arc<Schema>>>,
-    /// Of which life of a place the state has the names of fields.
-    named: RefCell<Vec<Option<u32>>>,
+    /// Of which life of a place the state has the names of fields, and where they are.
+    named: RefCell<Vec<Option<(u32, Box<[Name]>)>>>,
 }
 
 /// A new schema: none if there are a million already.
@@ -138,19 +139,22 @@ impl Cache {
         Some(found)
     }
 
-    /// Whether the state has the names of the fields of a schema.
+    /// The names of the fields of a schema, if the state has them; good until the next schema is named or the cache is cleared.
     #[inline]
-    pub(super) fn is_named(&self, handle: Handle) -> bool {
-        self.named.borrow().get(handle.place()) == Some(&Some(handle.life))
+    pub(super) fn names(&self, handle: Handle) -> Option<*const [Name]> {
+        match self.named.borrow().get(handle.place()) {
+            Some(Some((life, names))) if *life == handle.life => Some(&raw const **names),
+            _ => None,
+        }
     }
 
     /// From now on it has.
-    pub(super) fn set_named(&self, handle: Handle) {
+    pub(super) fn set_names(&self, handle: Handle, names: Box<[Name]>) {
         let mut named = self.named.borrow_mut();
         if named.len() <= handle.place() {
-            named.resize(handle.place() + 1, None);
+            named.resize_with(handle.place() + 1, || None);
         }
-        named[handle.place()] = Some(handle.life);
+        named[handle.place()] = Some((handle.life, names));
     }
 
     /// Deletes a schema, unless it is saved. Whoever uses it keeps it.

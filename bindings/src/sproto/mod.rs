@@ -1,7 +1,7 @@
 //! `sproto.core`: messages by schema, and 0-packing.
 //!
 //! Schemas belong to the process ([`handles`]); a Lua state keeps the names of their fields as strings. Messages are written at a
-//! [`desk`] by [`mod@encode`], read by [`mod@decode`]; [`zero`] packs them. None of it needs a service, but a message given as a pointer must be
+//! [`desk`] by [`walk`] and [`mod@encode`], read by [`mod@decode`]; [`zero`] packs them. None of it needs a service, but a message given as a pointer must be
 //! in a service's hand.
 //!
 //! # From skynet
@@ -14,6 +14,7 @@ mod encode;
 mod handles;
 mod input;
 mod schema;
+mod walk;
 mod zero;
 
 use std::ffi::{CStr, c_int};
@@ -23,6 +24,7 @@ use self::desk::{MOST, Place};
 use self::handles::{Cache, Handle, SLOTS};
 use self::input::Input;
 use self::schema::{Answer, Protocol, Schema, Type};
+use self::walk::Name;
 use crate::raw::{Raise, bytes, check_bytes, ffi, guard, lua_State, raise, raise_argument};
 
 const FUNCTIONS: [(&CStr, ffi::lua_CFunction); 12] = [
@@ -160,30 +162,63 @@ unsafe fn is_no_type(state: *mut lua_State) -> bool {
     }
 }
 
-/// Pushes the list of the names of all fields of a schema.
+/// The names of all fields of a schema, in the state from now on.
 ///
 /// # Safety
-/// As for [`raise`].
+/// As for [`raise`], with four free slots. They are used before a schema is used for the first time again.
 #[inline]
-unsafe fn push_names(state: *mut lua_State, handle: Handle, schema: &Schema) {
-    let place = handle.place() as i64 + 1;
+unsafe fn names<'a>(state: *mut lua_State, handle: Handle, schema: &Schema) -> &'a [Name] {
     // SAFETY: by the caller's promise.
     unsafe {
-        if cache(state).is_named(handle) {
-            ffi::lua_rawgeti(state, ffi::lua_upvalueindex(NAMES), place);
-            return;
+        let cache = cache(state);
+        if let Some(names) = cache.names(handle) {
+            return &*names;
         }
+        make_names(state, handle, schema);
+        cache.names(handle).map(|it| &*it).unwrap_or_default()
+    }
+}
+
+/// # Safety
+/// As [`names`].
+#[cold]
+unsafe fn make_names(state: *mut lua_State, handle: Handle, schema: &Schema) {
+    // SAFETY: by the caller's promise. In the guard is no call that raises.
+    unsafe {
         ffi::lua_createtable(state, schema.names as c_int, 0);
         for (at, field) in schema.types.iter().flat_map(|it| &it.fields).enumerate() {
             ffi::lua_pushstring(state, field.name.as_ptr());
             ffi::lua_rawseti(state, -2, at as i64 + 1);
         }
         ffi::lua_pushvalue(state, -1);
-        ffi::lua_rawseti(state, ffi::lua_upvalueindex(NAMES), place);
-        let _ = guard(|| {
-            cache(state).set_named(handle);
+        ffi::lua_rawseti(state, ffi::lua_upvalueindex(NAMES), handle.place() as i64 + 1);
+        let made = guard(|| {
+            let names = (1..=schema.names as i64).map(|at| {
+                ffi::lua_rawgeti(state, -1, at);
+                let name = ffi::lua_topointer(state, -1);
+                ffi::lua_settop(state, -2);
+                name
+            });
+            cache(state).set_names(handle, names.collect());
             Ok(())
         });
+        ffi::lua_settop(state, -2);
+        if let Err(error) = made {
+            raise(state, error);
+        }
+    }
+}
+
+/// Pushes the list of the names of all fields of a schema.
+///
+/// # Safety
+/// As [`names`].
+#[inline]
+unsafe fn push_names(state: *mut lua_State, handle: Handle, schema: &Schema) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        names(state, handle, schema);
+        ffi::lua_rawgeti(state, ffi::lua_upvalueindex(NAMES), handle.place() as i64 + 1);
     }
 }
 
@@ -362,8 +397,14 @@ unsafe extern "C-unwind" fn encode(state: *mut lua_State) -> c_int {
         let frame = 0;
         let place = Place::take(&frame, MOST);
         let (handle, schema, ty) = check_type(state);
-        push_names(state, handle, schema);
-        encode::message(state, schema, ty, (3, 2), place);
+        let names = names(state, handle, schema);
+        let walked =
+            guard(|| Ok(walk::message(state, schema, ty, names, place.buffer()).is_ok())).unwrap_or(false);
+        if !walked {
+            place.clear();
+            push_names(state, handle, schema);
+            encode::message(state, schema, ty, (3, 2), place);
+        }
         let message = place.message();
         ffi::lua_pushlstring(state, message.as_ptr().cast(), message.len());
         place.leave();

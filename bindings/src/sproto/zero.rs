@@ -4,6 +4,9 @@
 //! those bytes. A word without zeros begins a run: `ff`, the number of words less one, and the words as they are; up to 256, as
 //! long as each has six bytes at least that are not zero.
 //!
+//! A word goes through in one step whatever its zeros: where its bytes go is looked up by the mask, and 8 bytes are always written,
+//! of which the next word writes over those that are too many.
+//!
 //! # From skynet
 //! sproto.c: `sproto_pack` → [`pack`], `sproto_unpack` → [`unpack`].
 
@@ -15,8 +18,46 @@ const RUN: usize = 256;
 /// Bytes that are not zero, for a word to go on a run.
 const DENSE: u32 = 6;
 
+/// For each mask, which bytes of a word are not zero, in order: what moves them to the front.
+#[cfg(target_arch = "x86_64")]
+static GATHER: [[u8; WORD]; 256] = {
+    let mut all = [[0x80; WORD]; 256];
+    let mut mask = 0;
+    while mask < 256 {
+        let (mut at, mut len) = (0, 0);
+        while at < WORD {
+            if mask >> at & 1 == 1 {
+                all[mask][len] = at as u8;
+                len += 1;
+            }
+            at += 1;
+        }
+        mask += 1;
+    }
+    all
+};
+
+/// For each mask, which of the bytes behind it stands where; 0x80 for a zero.
+#[cfg(target_arch = "x86_64")]
+static SPREAD: [[u8; WORD]; 256] = {
+    let mut all = [[0x80; WORD]; 256];
+    let mut mask = 0;
+    while mask < 256 {
+        let (mut at, mut len) = (0, 0);
+        while at < WORD {
+            if mask >> at & 1 == 1 {
+                all[mask][at] = len;
+                len += 1;
+            }
+            at += 1;
+        }
+        mask += 1;
+    }
+    all
+};
+
 /// The bits of the bytes that are not zero.
-#[inline]
+#[inline(always)]
 fn mask(word: u64) -> u8 {
     // The top bit of each byte that is not zero, then gathered: each times a power that brings it to the top byte.
     let low = 0x7f7f_7f7f_7f7f_7f7f;
@@ -24,66 +65,144 @@ fn mask(word: u64) -> u8 {
     ((tops >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
 }
 
-/// The word at the front of `input`, and the rest of it.
-#[inline]
-fn next(input: &[u8]) -> (u64, &[u8]) {
-    match input.split_first_chunk::<WORD>() {
-        Some((word, rest)) => (u64::from_le_bytes(*word), rest),
-        None => {
-            let mut word = [0; WORD];
-            word[..input.len()].copy_from_slice(input);
-            (u64::from_le_bytes(word), &[])
+/// The mask of a word, and its bytes that are not zero, at the front.
+#[inline(always)]
+fn gather(word: u64) -> (u8, u64) {
+    let (mut packed, mut len) = (0, 0);
+    for byte in word.to_le_bytes() {
+        packed |= u64::from(byte) << (len & 63);
+        len += 8 * u32::from(byte != 0);
+    }
+    (mask(word), packed)
+}
+
+/// The word of a mask, and of bytes from the front on.
+#[inline(always)]
+fn spread(mask: u8, mut bytes: u64) -> u64 {
+    let mut word = 0;
+    for at in 0..WORD {
+        if mask >> at & 1 == 1 {
+            word |= (bytes & 0xff) << (8 * at);
+            bytes >>= 8;
         }
+    }
+    word
+}
+
+/// [`gather`] and [`spread`] with one shuffle each.
+#[cfg(target_arch = "x86_64")]
+mod shuffle {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_movemask_epi8, _mm_setzero_si128,
+        _mm_shuffle_epi8,
+    };
+
+    use super::{GATHER, SPREAD, Writer};
+
+    #[inline]
+    #[target_feature(enable = "ssse3,popcnt")]
+    fn move_bytes(bytes: u64, places: [u8; 8]) -> u64 {
+        let places = _mm_cvtsi64_si128(i64::from_le_bytes(places));
+        _mm_cvtsi128_si64(_mm_shuffle_epi8(_mm_cvtsi64_si128(bytes as i64), places)) as u64
+    }
+
+    #[target_feature(enable = "ssse3,popcnt")]
+    pub(super) unsafe fn pack(input: &[u8], out: *mut u8) -> usize {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            super::pack_with(input, out, |word| {
+                let zeros = _mm_cmpeq_epi8(_mm_cvtsi64_si128(word as i64), _mm_setzero_si128());
+                let mask = !_mm_movemask_epi8(zeros) as u8;
+                (mask, move_bytes(word, GATHER[usize::from(mask)]))
+            })
+        }
+    }
+
+    #[target_feature(enable = "ssse3,popcnt")]
+    pub(super) fn unpack(input: &[u8], out: &mut Writer<'_>) -> Result<(), super::Refused> {
+        super::unpack_with(input, out, |mask, bytes| move_bytes(bytes, SPREAD[usize::from(mask)]))
     }
 }
 
-/// Most bytes that `len` become.
+/// The word at the front of `input`, and the rest of it.
+#[inline(always)]
+fn next(input: &[u8]) -> (u64, &[u8]) {
+    match input.split_first_chunk::<WORD>() {
+        Some((word, rest)) => (u64::from_le_bytes(*word), rest),
+        None => (padded(input), &[]),
+    }
+}
+
+/// Less than a word, with zeros behind it.
+fn padded(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
+/// Most bytes that `len` become, and those that are written over.
 fn most_packed(len: usize) -> usize {
     let words = len.div_ceil(WORD);
-    words * (WORD + 1) + 2 * words.div_ceil(RUN)
+    words * (WORD + 1) + 2 * words.div_ceil(RUN) + WORD
 }
 
 /// Writes `input` packed.
 ///
 /// # Errors
 /// It would be too large.
-pub(super) fn pack(mut input: &[u8], out: Place) -> Result<(), Full> {
+pub(super) fn pack(input: &[u8], out: Place) -> Result<(), Full> {
     out.reserve(most_packed(input.len()))?;
-    // Where the count of the run stands that is open, and how many words it has.
-    let mut run: Option<(usize, usize)> = None;
-    while !input.is_empty() {
-        let (word, rest) = next(input);
-        input = rest;
-        let mask = mask(word);
-        let joins = match run {
-            Some(_) => mask.count_ones() >= DENSE,
-            None => mask == 0xff,
-        };
-        if joins {
-            let (at, words) = match run {
-                Some((at, words)) => (at, words + 1),
-                None => {
-                    out.put(&[0xff, 0])?;
-                    (out.len() - 1, 1)
-                }
-            };
-            out.put(&word.to_le_bytes())?;
-            out.written(at)[0] = (words - 1) as u8;
-            run = (words < RUN).then_some((at, words));
-            continue;
+    let out = out.buffer();
+    // SAFETY: so much is reserved, and set when the functions say so; each has the features that it needs.
+    unsafe {
+        let end = out.as_mut_ptr().add(out.len());
+        #[cfg(target_arch = "x86_64")]
+        if std::is_x86_feature_detected!("ssse3") && std::is_x86_feature_detected!("popcnt") {
+            out.set_len(out.len() + shuffle::pack(input, end));
+            return Ok(());
         }
-        run = None;
-        let mut packed = [0; WORD + 1];
-        packed[0] = mask;
-        let mut len = 1;
-        for byte in word.to_le_bytes() {
-            // A zero is written over by the next one. Eight that are not zero begin a run, so there is room.
-            packed[len] = byte;
-            len += usize::from(byte != 0);
-        }
-        out.put(&packed[..1 + mask.count_ones() as usize])?;
+        out.set_len(out.len() + pack_with(input, end, gather));
     }
     Ok(())
+}
+
+/// Writes `input` packed to `out`, and says how much that is.
+///
+/// # Safety
+/// There is room for [`most_packed`].
+#[inline(always)]
+unsafe fn pack_with(mut input: &[u8], out: *mut u8, gather: impl Fn(u64) -> (u8, u64)) -> usize {
+    let mut at = out;
+    // SAFETY: each word moves `at` by 9 bytes at most, and a run by two more; what is written behind `at` is less than a word.
+    unsafe {
+        while !input.is_empty() {
+            let (word, rest) = next(input);
+            input = rest;
+            let (mask, packed) = gather(word);
+            if mask != 0xff {
+                at.write(mask);
+                at.add(1).cast::<u64>().write_unaligned(packed.to_le());
+                at = at.add(1 + mask.count_ones() as usize);
+                continue;
+            }
+            let count = at.add(1);
+            at.write(0xff);
+            at = at.add(2);
+            at.cast::<u64>().write_unaligned(word.to_le());
+            at = at.add(WORD);
+            let mut words = 1;
+            while words < RUN && !input.is_empty() {
+                let (word, rest) = next(input);
+                if gather(word).0.count_ones() < DENSE {
+                    break;
+                }
+                input = rest;
+                at.cast::<u64>().write_unaligned(word.to_le());
+                at = at.add(WORD);
+                words += 1;
+            }
+            count.write((words - 1) as u8);
+        }
+        at.offset_from_unsigned(out)
+    }
 }
 
 /// Why a stream is not unpacked.
@@ -93,36 +212,88 @@ pub(super) enum Refused {
     TooLarge,
 }
 
+/// Where words are unpacked to: reserved memory of a place.
+struct Writer<'a> {
+    place: Place,
+    out: &'a mut Vec<u8>,
+}
+
+impl Writer<'_> {
+    #[inline(always)]
+    fn word(&mut self, word: u64) -> Result<(), Refused> {
+        if self.out.capacity() - self.out.len() < WORD {
+            self.grow(WORD)?;
+        }
+        // SAFETY: there is room for a word.
+        unsafe {
+            let end = self.out.as_mut_ptr().add(self.out.len());
+            end.cast::<u64>().write_unaligned(word.to_le());
+            self.out.set_len(self.out.len() + WORD);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize) -> Result<(), Refused> {
+        self.place.reserve(more).map_err(|Full| Refused::TooLarge)?;
+        self.out = self.place.buffer();
+        Ok(())
+    }
+
+    fn words(&mut self, words: &[u8]) -> Result<(), Refused> {
+        if self.out.capacity() - self.out.len() < words.len() {
+            self.grow(words.len())?;
+        }
+        self.out.extend_from_slice(words);
+        Ok(())
+    }
+}
+
 /// Writes `input` unpacked.
 ///
 /// # Errors
 /// It ends too early, or would be too large.
-pub(super) fn unpack(mut input: &[u8], out: Place) -> Result<(), Refused> {
+pub(super) fn unpack(input: &[u8], place: Place) -> Result<(), Refused> {
+    // What most messages become; others grow.
+    place.reserve(input.len().saturating_mul(2)).map_err(|Full| Refused::TooLarge)?;
+    let mut out = Writer { place, out: place.buffer() };
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("ssse3") && std::is_x86_feature_detected!("popcnt") {
+        // SAFETY: the features are there.
+        return unsafe { shuffle::unpack(input, &mut out) };
+    }
+    unpack_with(input, &mut out, spread)
+}
+
+/// Writes `input` unpacked; `spread` makes a word of a mask and bytes, of which there may be too many.
+#[inline(always)]
+fn unpack_with(
+    mut input: &[u8],
+    out: &mut Writer<'_>,
+    spread: impl Fn(u8, u64) -> u64,
+) -> Result<(), Refused> {
     while let Some((&mask, rest)) = input.split_first() {
         if mask == 0xff {
             let (&count, rest) = rest.split_first().ok_or(Refused::Truncated)?;
             let words = (usize::from(count) + 1) * WORD;
             let (words, rest) = rest.split_at_checked(words).ok_or(Refused::Truncated)?;
-            out.put(words).map_err(|Full| Refused::TooLarge)?;
+            out.words(words)?;
             input = rest;
             continue;
         }
-        let (bytes, rest) = rest.split_at_checked(mask.count_ones() as usize).ok_or(Refused::Truncated)?;
-        let mut word = [0; WORD];
-        let mut left = mask;
-        for byte in bytes {
-            word[left.trailing_zeros() as usize] = *byte;
-            left &= left - 1;
-        }
-        out.put(&word).map_err(|Full| Refused::TooLarge)?;
-        input = rest;
+        let bytes = match rest.first_chunk::<WORD>() {
+            Some(bytes) => u64::from_le_bytes(*bytes),
+            None => padded(rest),
+        };
+        input = rest.get(mask.count_ones() as usize..).ok_or(Refused::Truncated)?;
+        out.word(spread(mask, bytes))?;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{mask, pack, unpack};
+    use super::{Writer, gather, mask, most_packed, pack, pack_with, spread, unpack, unpack_with};
     use crate::sproto::desk::Place;
 
     #[test]
@@ -133,6 +304,35 @@ mod tests {
                 assert_eq!(mask(u64::from_le_bytes(bytes)), bits);
             }
         }
+    }
+
+    #[test]
+    fn without_shuffles_the_bytes_are_the_same() {
+        let frame = 0;
+        let place = Place::take(&frame, usize::MAX);
+        let mut seed = 7u64;
+        for len in 0..600 {
+            let input: Vec<u8> = (0..len)
+                .map(|_| {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    if seed >> 61 < len % 8 { 0 } else { (seed >> 40) as u8 }
+                })
+                .collect();
+            pack(&input, place).unwrap();
+            let packed = place.message().to_vec();
+            let mut slow = Vec::with_capacity(most_packed(input.len()));
+            // SAFETY: there is room; as much is set as the function says.
+            unsafe {
+                let len = pack_with(&input, slow.as_mut_ptr(), gather);
+                slow.set_len(len);
+            }
+            assert_eq!(packed, slow);
+            place.clear();
+            unpack_with(&packed, &mut Writer { place, out: place.buffer() }, spread).unwrap();
+            assert_eq!(place.message()[..input.len()], input);
+            place.clear();
+        }
+        place.leave();
     }
 
     #[test]

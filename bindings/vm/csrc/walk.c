@@ -111,6 +111,46 @@ void skein_walk_item (const void *table, int64_t index, skein_Item *item) {
   }
 }
 
+/* whether a table has no metatable */
+int skein_walk_is_plain (const void *table) {
+  return ((const Table *)table)->metatable == NULL;
+}
+
+/* t[key] for a string, through as many '__index' tables as a chain of classes has;
+   0 if only the API can tell. Looks '__index' up without the flags of the metatable,
+   which that would write to. */
+int skein_walk_field (lua_State *L, const void *table, const void *key,
+                      skein_Item *item) {
+  Table *t = (Table *)table;
+  TString *name = (TString *)key;
+  int level;
+  for (level = 0; level < 8; level++) {
+    TValue found;
+    const TValue *slot;
+    if (l_likely(strisshr(name))) {
+      /* the usual: it stands where its hash says, and is the same object */
+      const Node *n = gnode(t, lmod(name->hash, sizenode(t)));
+      if (l_likely(keyisshrstr(n) && keystrval(n) == name)) slot = gval(n);
+      else slot = luaH_Hgetshortstr(t, name);
+      if (l_likely(!isempty(slot))) {
+        walk_read(rawtt(slot), &slot->value_, item);
+        return 1;
+      }
+    }
+    else if (!tagisempty(luaH_getstr(t, name, &found))) {
+      walk_read(rawtt(&found), &found.value_, item);
+      return 1;
+    }
+    item->kind = WALK_NIL;
+    if (l_likely(t->metatable == NULL)) return 1;
+    slot = luaH_Hgetshortstr(t->metatable, G(L)->tmname[TM_INDEX]);
+    if (isempty(slot)) return 1;
+    if (!ttistable(slot)) return 0;
+    t = hvalue(slot);
+  }
+  return 0;
+}
+
 /* the pair at or after place 'at', in the order of 'next', leaving out the keys
    1..border; returns the place to go on from, or 0 at the end */
 uint64_t skein_walk_pair (const void *table, uint64_t at, int64_t border,

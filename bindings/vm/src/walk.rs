@@ -102,6 +102,13 @@ impl Item {
 unsafe extern "C" {
     fn skein_walk_slot(state: *mut lua_State, index: c_int, item: *mut Item);
     fn skein_walk_border(state: *mut lua_State, table: *const c_void, event: *const c_void) -> i64;
+    fn skein_walk_is_plain(table: *const c_void) -> c_int;
+    fn skein_walk_field(
+        state: *mut lua_State,
+        table: *const c_void,
+        key: *const c_void,
+        item: *mut Item,
+    ) -> c_int;
     fn skein_walk_item(table: *const c_void, index: i64, item: *mut Item);
     fn skein_walk_pair(table: *const c_void, at: u64, border: i64, key: *mut Item, value: *mut Item) -> u64;
 }
@@ -145,6 +152,28 @@ impl Table {
             skein_walk_item(self.0, index, &mut item);
             item.read()
         }
+    }
+
+    /// Whether the table has no metatable.
+    ///
+    /// # Safety
+    /// The table is good, as the module says.
+    #[inline]
+    pub unsafe fn is_plain(self) -> bool {
+        // SAFETY: by the caller's promise.
+        unsafe { skein_walk_is_plain(self.0) != 0 }
+    }
+
+    /// The value under the string `name`, as indexing gives it; `None` if that would call a metamethod.
+    ///
+    /// # Safety
+    /// The table is good, as the module says, and belongs to `state`; `name` is the address, as `lua_topointer` gives it, of a string
+    /// of the state.
+    #[inline]
+    pub unsafe fn field<'a>(self, state: *mut lua_State, name: *const c_void) -> Option<Value<'a>> {
+        let mut item = Item::new();
+        // SAFETY: by the caller's promise.
+        unsafe { (skein_walk_field(state, self.0, name, &mut item) != 0).then(|| item.read()) }
     }
 
     /// The first pair from place `at` on (0 to begin with), in the order of `next` and without the keys `1..=border`;
