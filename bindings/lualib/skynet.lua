@@ -15,7 +15,7 @@ local require = require
 
 ---@alias skein.Address integer|string
 
-local proto = dispatch.proto
+local proto = dispatch.proto()
 
 ---@class skynet
 ---@field _proto table<string|integer, table>  message classes, for debuggers

@@ -12,12 +12,11 @@ use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr;
 use std::sync::{Arc, Mutex};
 
-use skein_arena::sync::atomic::{AtomicU64, Ordering};
 use skein_runtime::ServiceContext;
 use skein_vm::ffi::{self, lua_State};
-use skein_vm::image::{Image, Place};
+use skein_vm::image::{Image, Place, share_names};
 use skein_vm::state::{Memory, State};
-use skein_vm::{cache, interrupt, seed};
+use skein_vm::{cache, interrupt};
 
 use crate::capi::running::Scope;
 use crate::dispatch::{Dispatcher, Places};
@@ -53,8 +52,6 @@ struct Original {
     image: Image,
     pairs: Place,
     dispatcher: Option<Places>,
-    /// Where `math.random` has its state.
-    random: Place,
 }
 
 static COPIES: Mutex<Vec<Copies>> = Mutex::new(Vec::new());
@@ -97,8 +94,6 @@ impl Ground {
         if let Some(places) = &original.dispatcher {
             service.install_dispatcher(|ctx| Dispatcher::copied(ctx, places, &lua));
         }
-        // SAFETY: `random` found the place of four words, which nobody uses yet.
-        unsafe { original.random.of::<[u64; 4]>(&lua).write(randoms()) };
         Some(lua)
     }
 
@@ -119,9 +114,13 @@ impl Ground {
         of
     }
 
-    /// Sets up two states and compares them. One before them has the code frozen, so that all strings are where they will stay.
+    /// Sets up two states and compares them. One before them has the code frozen, and its names
+    /// shared, so that all strings are where they will stay.
     fn make(&self, ctx: &Arc<ServiceContext>) -> Option<Original> {
-        drop(self.mould(ctx)?);
+        let mould = self.mould(ctx)?;
+        // SAFETY: we alone have it, and do not run it.
+        unsafe { share_names(&mould.lua) };
+        drop(mould);
         (0..TRIES).find_map(|_| self.compare(ctx))
     }
 
@@ -132,12 +131,9 @@ impl Ground {
         let outside = [(service(&first), service(&second)), (context, context)];
         // SAFETY: we alone have them, and run neither.
         let image = unsafe { Image::of(&first.lua, &second.lua, &outside) }?;
-        // SAFETY: as above; reading fields of the library allocates nothing.
-        let random = unsafe { random(first.lua.as_ptr()) }?;
         Some(Original {
             pairs: image.place(first.service.pairs.get().addr()),
             dispatcher: first.service.dispatcher().map(|it| it.places(&image)),
-            random: image.place(random.addr()),
             image,
         })
     }
@@ -238,35 +234,4 @@ unsafe extern "C-unwind" fn ready(state: *mut lua_State) -> c_int {
         ffi::lua_call(state, 0, 0);
     }
     0
-}
-
-/// The state of `math.random`: the userdata that its functions share.
-///
-/// # Safety
-///
-/// `state` has the libraries open and runs nothing; its globals have no metamethods.
-unsafe fn random(state: *mut lua_State) -> Option<*mut c_void> {
-    // SAFETY: promised by the caller: names of the library exist as strings, so nothing is made.
-    unsafe {
-        ffi::lua_getglobal(state, c"math".as_ptr());
-        ffi::lua_getfield(state, -1, c"random".as_ptr());
-        let found = !ffi::lua_getupvalue(state, -1, 1).is_null();
-        let at = if found { ffi::lua_touserdata(state, -1) } else { ptr::null_mut() };
-        let large = !at.is_null() && ffi::lua_rawlen(state, -1) as usize == size_of::<[u64; 4]>();
-        ffi::lua_settop(state, 0);
-        large.then_some(at)
-    }
-}
-
-/// Where a generator begins, another one each time (splitmix64, a step for each word).
-fn randoms() -> [u64; 4] {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-    let first = NEXT.fetch_add(STEP.wrapping_mul(4), Ordering::Relaxed).wrapping_add(seed::noise());
-    [1, 2, 3, 4].map(|step: u64| {
-        let mut word = first.wrapping_add(STEP.wrapping_mul(step));
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    })
 }

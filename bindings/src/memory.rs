@@ -47,7 +47,7 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
 ///
 /// # Safety
 ///
-/// The running function has the upvalue of [`open`].
+/// As [`crate::core::service`].
 unsafe fn context<'a>(state: *mut lua_State) -> &'a Arc<ServiceContext> {
     // SAFETY: by the caller's promise.
     unsafe { crate::core::service(state) }.context()

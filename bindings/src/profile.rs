@@ -16,12 +16,10 @@ use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
 use skein_vm::ffi::{self, lua_CFunction, lua_State};
+use skein_vm::owner;
 
-/// What the functions share, as upvalues: the records by coroutine, and how many were started and not stopped.
-const RECORDS: c_int = 1;
-const STARTED: c_int = 2;
-/// The coroutine of a function made by `wrap`.
-const WRAPPED: c_int = 3;
+/// Upvalue of a function made by `wrap`: its coroutine.
+const WRAPPED: c_int = 1;
 
 /// Stack slots that a call needs beyond its arguments and results.
 const SLOTS: c_int = 5;
@@ -41,9 +39,8 @@ struct Record {
     since: u64,
 }
 
-/// Registry keys, by address: where native code that resumes coroutines finds the records and their count.
-static RECORDS_KEY: u8 = 0;
-static STARTED_KEY: u8 = 1;
+/// Registry key, by address: the records by coroutine. How many were started and not stopped is [`owner::measured`].
+static RECORDS: u8 = 0;
 
 /// Measures coroutines for whoever resumes them without [`resume`].
 #[derive(Clone, Copy)]
@@ -59,15 +56,12 @@ impl Meter {
     ///
     /// # Safety
     ///
-    /// `state` is valid, with two free slots. The meter is good while the state lives.
+    /// `state` is valid, with a free slot. The meter is good while the state lives.
     pub(crate) unsafe fn find(state: *mut lua_State) -> Meter {
-        // SAFETY: promised by the caller; the userdata is one `usize`, and the registry keeps it.
+        // SAFETY: promised by the caller.
         unsafe {
-            ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, (&raw const RECORDS_KEY).cast());
-            ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, (&raw const STARTED_KEY).cast());
-            let started = ffi::lua_touserdata(state, -1).cast_const().cast();
-            ffi::lua_settop(state, -2);
-            Meter { started }
+            ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, (&raw const RECORDS).cast());
+            Meter { started: owner::measured(state) }
         }
     }
 
@@ -124,18 +118,12 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
         ffi::lua_pushstring(state, c"k".as_ptr());
         ffi::lua_setfield(state, -2, c"__mode".as_ptr());
         ffi::lua_setmetatable(state, -2);
-        ffi::lua_pushvalue(state, -1);
-        ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, (&raw const RECORDS_KEY).cast());
-        ffi::lua_newuserdatauv(state, size_of::<usize>(), 0).cast::<usize>().write(0);
-        ffi::lua_pushvalue(state, -1);
-        ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, (&raw const STARTED_KEY).cast());
+        ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, (&raw const RECORDS).cast());
+        *owner::measured(state) = 0;
         for (name, function) in FUNCTIONS {
-            ffi::lua_pushvalue(state, -2);
-            ffi::lua_pushvalue(state, -2);
-            ffi::lua_pushcclosure(state, function, 2);
-            ffi::lua_setfield(state, -4, name.as_ptr());
+            ffi::lua_pushcfunction(state, function);
+            ffi::lua_setfield(state, -2, name.as_ptr());
         }
-        ffi::lua_settop(state, -3);
     }
     1
 }
@@ -163,28 +151,33 @@ fn now() -> u64 {
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64).max(1)
 }
 
-/// The count of measured coroutines.
+/// Pushes the table of records. Raises in a state that never had one, which has the function from a shared table.
 ///
 /// # Safety
 ///
-/// The running function has the upvalues of [`open`].
-unsafe fn started<'a>(state: *mut lua_State) -> &'a mut usize {
-    // SAFETY: `open` put a userdata of that type there; only the running function uses it, in one expression at a time.
-    unsafe { &mut *ffi::lua_touserdata(state, ffi::lua_upvalueindex(STARTED)).cast() }
+/// `state` runs a function of ours, with a free slot, and nothing with a destructor is alive.
+unsafe fn push_records(state: *mut lua_State) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        if ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, (&raw const RECORDS).cast()) != ffi::LUA_TTABLE {
+            ffi::luaL_error(state, c"skynet.profile is not open in this state".as_ptr());
+        }
+    }
 }
 
 /// The record of the coroutine at `index`, or null.
 ///
 /// # Safety
 ///
-/// As [`started`], with a free slot; `index` is not relative to the top. The pointer is good until Lua runs.
+/// As [`push_records`], with two free slots; `index` is not relative to the top. The pointer is good until Lua runs.
 unsafe fn record(state: *mut lua_State, index: c_int) -> *mut Record {
     // SAFETY: the records are a table without `__index` that holds nothing but `Record`s, each kept by the table.
     unsafe {
+        push_records(state);
         ffi::lua_pushvalue(state, index);
-        ffi::lua_rawget(state, ffi::lua_upvalueindex(RECORDS));
+        ffi::lua_rawget(state, -2);
         let record = ffi::lua_touserdata(state, -1);
-        ffi::lua_settop(state, -2);
+        ffi::lua_settop(state, -3);
         record.cast()
     }
 }
@@ -233,11 +226,12 @@ unsafe extern "C-unwind" fn start(state: *mut lua_State) -> c_int {
                 ffi::lua_topointer(state, 1),
             );
         }
+        push_records(state);
         ffi::lua_pushvalue(state, 1);
         let fresh = ffi::lua_newuserdatauv(state, size_of::<Record>(), 0).cast::<Record>();
         fresh.write(Record { total: 0, since: if is_active(state, subject) { now() } else { 0 } });
-        ffi::lua_rawset(state, ffi::lua_upvalueindex(RECORDS));
-        *started(state) += 1;
+        ffi::lua_rawset(state, -3);
+        *owner::measured(state) += 1;
     }
     0
 }
@@ -254,10 +248,11 @@ unsafe extern "C-unwind" fn stop(state: *mut lua_State) -> c_int {
         }
         let Record { total, since } = *record;
         let running = if since == 0 { 0 } else { now().saturating_sub(since) };
+        push_records(state);
         ffi::lua_pushvalue(state, 1);
         ffi::lua_pushnil(state);
-        ffi::lua_rawset(state, ffi::lua_upvalueindex(RECORDS));
-        *started(state) -= 1;
+        ffi::lua_rawset(state, -3);
+        *owner::measured(state) -= 1;
         ffi::lua_pushnumber(state, (total + running) as f64 / 1e9);
     }
     1
@@ -279,7 +274,7 @@ unsafe fn run(state: *mut lua_State, co: *mut lua_State, index: c_int, arguments
             ffi::lua_pushstring(state, c"too many arguments to resume".as_ptr());
             return None;
         }
-        if *started(state) > 0 {
+        if *owner::measured(state) > 0 {
             let record = record(state, index);
             // A coroutine that runs already cannot be resumed: its time goes on.
             if !record.is_null() && (*record).since == 0 {
@@ -292,7 +287,7 @@ unsafe fn run(state: *mut lua_State, co: *mut lua_State, index: c_int, arguments
         let returned = status == ffi::LUA_OK || status == ffi::LUA_YIELD;
         let results = if returned { results } else { 1 };
         let fits = ffi::lua_checkstack(state, results.saturating_add(SLOTS)) != 0;
-        if *started(state) > 0 && !is_active(state, co) {
+        if *owner::measured(state) > 0 && !is_active(state, co) {
             // The record may be another than before: it is looked up again.
             let record = record(state, index);
             if !record.is_null() && (*record).since != 0 {
@@ -331,8 +326,6 @@ unsafe extern "C-unwind" fn wrap(state: *mut lua_State) -> c_int {
     // SAFETY: as in `start`.
     unsafe {
         ffi::luaL_checktype(state, 1, ffi::LUA_TFUNCTION);
-        ffi::lua_pushvalue(state, ffi::lua_upvalueindex(RECORDS));
-        ffi::lua_pushvalue(state, ffi::lua_upvalueindex(STARTED));
         let co = ffi::lua_newthread(state);
         ffi::lua_pushvalue(state, 1);
         ffi::lua_xmove(state, co, 1);
@@ -343,7 +336,7 @@ unsafe extern "C-unwind" fn wrap(state: *mut lua_State) -> c_int {
 
 /// A function made by `wrap`. Errors go on to the caller, and close the coroutine; those that are strings say where.
 unsafe extern "C-unwind" fn wrapped(state: *mut lua_State) -> c_int {
-    // SAFETY: as in `start`; the third upvalue is the coroutine that `wrap` made.
+    // SAFETY: as in `start`; the upvalue is the coroutine that `wrap` made.
     unsafe {
         let index = ffi::lua_upvalueindex(WRAPPED);
         let co = ffi::lua_tothread(state, index);

@@ -1,7 +1,8 @@
 //! What a Lua state of a service has beside Lua: its context, its hand, its callback.
 //!
 //! One [`ServiceState`] per Lua state, made before `skynet.core` is opened and freed after `lua_close`, so that finalizers
-//! still find it. The registry holds its address under `skein_service`; every function of ours has it as upvalue 1.
+//! still find it. The registry holds its address under `skein_service`; our functions find it as the owner of the state
+//! ([`skein_vm::owner`]).
 //!
 //! # Invariants
 //! * **L1** Only the worker that runs the service touches the state, the Lua state and all that hangs off them.

@@ -155,7 +155,7 @@ impl Body {
 
 /// `stm.new(text: string | lightuserdata, size: integer?): userdata`, a writer. Takes a block.
 unsafe extern "C-unwind" fn new(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive when something raises.
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when something raises.
     unsafe {
         let service = crate::core::service(state);
         let body = check_body(state, 1);

@@ -4,8 +4,8 @@
 local dispatch = {}
 
 --- Message classes by name and number, `skynet._proto`.
----@type table<string|integer, table>
-dispatch.proto = {}
+---@return table<string|integer, table>
+function dispatch.proto() end
 
 --- Handles one message, as a callback does. Raises all errors of it as one.
 ---@param ptype integer

@@ -2,7 +2,7 @@
 local core = require "skynet.core"
 local dispatch = require "skein.dispatch"
 
-local proto = dispatch.proto
+local proto = dispatch.proto()
 
 local PTYPE_RESPONSE <const> = 1
 local PTYPE_TRACE <const> = 12

@@ -34,7 +34,7 @@ local function arrived(set, pending, ok, msg, sz)
     set.outstanding = set.outstanding - 1
     local resp, failure = false, nil
     if ok then
-        local answer = table.pack(pcall(dispatch.proto[pending.req[2]].unpack, msg, sz))
+        local answer = table.pack(pcall(dispatch.proto()[pending.req[2]].unpack, msg, sz))
         if answer[1] then
             resp = table.pack(table.unpack(answer, 2, answer.n))
         else

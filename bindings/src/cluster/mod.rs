@@ -47,7 +47,7 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
 /// `cluster.packrequest(address: integer | string, session: integer, message: lightuserdata, size: integer): string, integer, string[]?`,
 /// a frame, the next session, and the parts of a large message. Takes the message.
 unsafe extern "C-unwind" fn packrequest(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive when these raise.
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when these raise.
     unsafe {
         if plain::is_plain(state) { plain::pack(state, service(state)) } else { request(state, Want::Answer) }
     }

@@ -7,7 +7,7 @@ use crate::raw::{ffi, lua_State};
 
 /// `core.now(): integer`, hundredths of a second since the process started.
 pub(super) unsafe extern "C-unwind" fn now(state: *mut lua_State) -> c_int {
-    // SAFETY: upvalue 1 is our service, and a C function has free slots.
+    // SAFETY: Lua gives us a valid `state`, and a C function has free slots.
     unsafe { ffi::lua_pushinteger(state, service(state).ctx.node().now() as i64) };
     1
 }

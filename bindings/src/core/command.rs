@@ -17,7 +17,7 @@ unsafe extern "C" {
 
 /// `core.command(name: string, parameter: string?): string?`, what the command answers.
 pub(super) unsafe extern "C-unwind" fn command(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Argument slots keep their strings. The answer is
+    // SAFETY: Lua gives us a valid `state`. Argument slots keep their strings. The answer is
     // kept by the service while Lua copies it, for that may raise.
     unsafe {
         let service = service(state);

@@ -9,7 +9,7 @@ use crate::state::ServiceState;
 
 /// `core.error(...)`: one line in the log, the arguments as `tostring` shows them, with blanks between.
 pub(super) unsafe extern "C-unwind" fn error(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. `__tostring` may raise: nothing with a destructor
+    // SAFETY: Lua gives us a valid `state`. `__tostring` may raise: nothing with a destructor
     // is alive. The line stays on the stack while it is read.
     unsafe {
         let service = service(state);
@@ -52,7 +52,7 @@ struct Position {
 
 /// `core.trace(tag: string, user: string, where: thread|integer?, level: integer?)`: a line with the time, and where we are.
 pub(super) unsafe extern "C-unwind" fn trace(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive while the
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive while the
     // arguments and positions are read; the sources live as long as the functions that we found on the stack.
     unsafe {
         let service = service(state);

@@ -13,7 +13,7 @@ use crate::state::ServiceState;
 
 /// `core.pack(...): lightuserdata, integer`, a new block in this service's hand.
 pub(super) unsafe extern "C-unwind" fn pack(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, upvalue 1 is our service, and packing reads the argument slots.
+    // SAFETY: Lua gives us a valid `state`, and packing reads the argument slots.
     unsafe {
         let service = service(state);
         let last = ffi::lua_gettop(state);
@@ -98,9 +98,18 @@ pub(crate) unsafe fn explain(state: *mut lua_State, refused: Refused) -> Packed 
 
 /// `core.unpack(message: string | lightuserdata, size: integer?): ...`. Takes nothing; all values or none.
 pub(crate) unsafe extern "C-unwind" fn unpack(state: *mut lua_State) -> c_int {
-    // Read. SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive.
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive.
+    unsafe { unpack_for(state, service(state)) }
+}
+
+/// `core.unpack` with what that service has in hand.
+///
+/// # Safety
+/// As a raw function that Lua calls.
+#[inline(always)]
+pub(crate) unsafe fn unpack_for(state: *mut lua_State, service: &ServiceState) -> c_int {
+    // Read. SAFETY: by the caller's promise. Nothing with a destructor is alive.
     unsafe {
-        let service = service(state);
         let kind = ffi::lua_type(state, 1);
         if kind == ffi::LUA_TNIL || kind == ffi::LUA_TNONE {
             return 0;
@@ -198,7 +207,7 @@ fn claim(service: &ServiceState, address: usize, stream: &[u8]) {
 
 /// `core.tostring(message: lightuserdata?, size: integer): string | nothing`. Takes nothing; a large message is not copied.
 pub(super) unsafe extern "C-unwind" fn tostring(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive when these raise.
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when these raise.
     unsafe {
         match ffi::lua_type(state, 1) {
             ffi::LUA_TNIL | ffi::LUA_TNONE => return 0,

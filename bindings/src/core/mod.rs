@@ -1,7 +1,7 @@
 //! `skynet.core`: what a Lua service can ask of the runtime.
 //!
-//! Seventeen raw functions under skynet's names (`crate::raw` has their rules). Each has the address of its
-//! [`ServiceState`] as upvalue 1.
+//! Seventeen raw functions under skynet's names (`crate::raw` has their rules). Each finds its [`ServiceState`] as the owner of the
+//! state that it is called in ([`skein_vm::owner`]).
 //!
 //! # From skynet
 //! lua-skynet.c: lsend, lredirect, lgenid, lharbor → `send.rs`; lcommand, lintcommand, laddresscommand → `command.rs`;
@@ -9,6 +9,8 @@
 //! `clock.rs`.
 
 use std::ffi::c_int;
+
+use skein_vm::owner;
 
 use crate::raw::{ffi, lua_State};
 use crate::seri::careful;
@@ -56,25 +58,24 @@ pub unsafe extern "C-unwind" fn open_core(state: *mut lua_State) -> c_int {
     }
 }
 
-/// Pushes a table of functions that have the service as upvalue 1. Raises in a state without a service.
+/// Pushes a table of functions that ask for their [`service`]. Raises in a state without one.
 ///
 /// # Safety
 /// `state` runs a C function, and nothing with a destructor is alive.
 pub(crate) unsafe fn make(state: *mut lua_State, functions: &[Entry]) -> c_int {
     // SAFETY: by the caller's promise.
     unsafe {
-        let service = std::ptr::from_ref(required(state)).cast_mut();
+        required(state);
         ffi::lua_createtable(state, 0, functions.len() as c_int);
         for (name, function) in functions {
-            ffi::lua_pushlightuserdata(state, service.cast());
-            ffi::lua_pushcclosure(state, *function, 1);
+            ffi::lua_pushcfunction(state, *function);
             ffi::lua_setfield(state, -2, name.as_ptr());
         }
     }
     1
 }
 
-/// The service of `state`, by the registry. Raises `Init skynet context first` if it has none.
+/// The service of `state`, by the registry: its owner from now on. Raises `Init skynet context first` if it has none.
 ///
 /// # Safety
 /// As [`make`].
@@ -83,11 +84,20 @@ pub(crate) unsafe fn required<'a>(state: *mut lua_State) -> &'a ServiceState {
     unsafe {
         let service = context(state);
         if service.is_null() {
-            ffi::luaL_error(state, c"Init skynet context first".as_ptr());
-            unreachable!("luaL_error came back");
+            nobody(state);
         }
+        owner::set(state, service.cast_mut().cast());
         &*service
     }
+}
+
+/// # Safety
+/// As [`make`].
+#[cold]
+unsafe fn nobody(state: *mut lua_State) -> ! {
+    // SAFETY: by the caller's promise.
+    unsafe { ffi::luaL_error(state, c"Init skynet context first".as_ptr()) };
+    unreachable!("luaL_error came back");
 }
 
 /// The service of `state`, by the registry; null if it has none.
@@ -104,12 +114,19 @@ pub(crate) unsafe fn context(state: *mut lua_State) -> *const ServiceState {
     }
 }
 
-/// The service that the running function belongs to.
+/// The service in whose state a function runs. Raises `Init skynet context first` in a state without one, which has the function from a
+/// shared table.
 ///
 /// # Safety
-/// `state` runs a function with the address of its service as upvalue 1.
+/// As [`make`].
 #[inline(always)]
 pub(crate) unsafe fn service<'a>(state: *mut lua_State) -> &'a ServiceState {
-    // SAFETY: by the caller's promise; the service outlives the Lua state.
-    unsafe { &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast::<ServiceState>() }
+    // SAFETY: by the caller's promise. An owner is a `ServiceState` (`required`), which outlives the Lua state.
+    unsafe {
+        let service = owner::of(state).cast::<ServiceState>();
+        if service.is_null() {
+            nobody(state);
+        }
+        &*service
+    }
 }

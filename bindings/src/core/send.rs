@@ -21,7 +21,7 @@ const GLOBAL_NAME: usize = 16;
 
 /// `core.send(address, type: integer, session: integer?, message, size: integer?): integer | false | nothing`.
 pub(super) unsafe extern "C-unwind" fn send(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service.
+    // SAFETY: Lua gives us a valid `state`.
     unsafe { send_from(state, None, 2) }
 }
 
@@ -36,7 +36,7 @@ pub(super) unsafe extern "C-unwind" fn redirect(state: *mut lua_State) -> c_int 
 
 /// `core.genid(): integer`, the next session of this service.
 pub(super) unsafe extern "C-unwind" fn genid(state: *mut lua_State) -> c_int {
-    // SAFETY: upvalue 1 is our service, and a C function has free slots.
+    // SAFETY: Lua gives us a valid `state`, and a C function has free slots.
     unsafe { ffi::lua_pushinteger(state, i64::from(service(state).ctx.new_session())) };
     1
 }

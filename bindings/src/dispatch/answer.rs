@@ -11,16 +11,16 @@ use skein_runtime::{Handle, MessageType};
 
 use super::cycle::RESPONSE;
 use super::trace::Event;
-use super::{Dispatcher, SERVICE, at, attempt};
+use super::{Dispatcher, at, attempt};
 use crate::core::message::{Packed, explain};
 use crate::core::send::{Body, Sent, To, body, deliver, post};
 use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise};
 use crate::state::ServiceState;
 
-/// Upvalues of a `response` closure, behind the service: `pack` unless it is ours, its number, whether it was used.
-const PACK: c_int = 2;
-const NUMBER: c_int = 3;
-const USED: c_int = 4;
+/// Upvalues of a `response` closure: `pack` unless it is ours, its number, whether it was used.
+const PACK: c_int = 1;
+const NUMBER: c_int = 2;
+const USED: c_int = 3;
 
 /// What packing for an answer came to.
 #[derive(Clone, Copy)]
@@ -70,7 +70,7 @@ unsafe fn open_request(state: *mut lua_State, dispatcher: &Dispatcher, text: &'s
 
 /// `skynet.ret(message, size): boolean`.
 pub(super) unsafe extern "C-unwind" fn ret(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive when a call
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when a call
     // raises; the bytes of a string stay in its slot.
     unsafe {
         let (service, dispatcher) = at(state);
@@ -230,7 +230,7 @@ pub(super) unsafe extern "C-unwind" fn answered(state: *mut lua_State) -> c_int 
 pub(super) unsafe extern "C-unwind" fn response(state: *mut lua_State) -> c_int {
     // SAFETY: as in `ret`. What may raise comes before the record is made.
     unsafe {
-        let (service, dispatcher) = at(state);
+        let (_, dispatcher) = at(state);
         ffi::lua_settop(state, 1);
         let (session, source) = open_request(state, dispatcher, "no session");
         if session == 0 {
@@ -243,7 +243,6 @@ pub(super) unsafe extern "C-unwind" fn response(state: *mut lua_State) -> c_int 
             ffi::lua_copy(state, -1, 1);
             ffi::lua_settop(state, 1);
         }
-        ffi::lua_pushlightuserdata(state, (&raw const *service).cast_mut().cast());
         ffi::lua_pushvalue(state, 1);
         ffi::lua_pushinteger(state, 0);
         ffi::lua_pushboolean(state, 0);
@@ -272,8 +271,7 @@ unsafe extern "C-unwind" fn nobody_waits(_: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn reply(state: *mut lua_State) -> c_int {
     // SAFETY: as in `ret`; the upvalues are those that `response` made.
     unsafe {
-        let service = &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(SERVICE)).cast::<ServiceState>();
-        let dispatcher = service.dispatcher().unwrap_unchecked();
+        let (service, dispatcher) = at(state);
         let number = ffi::lua_tointegerx(state, ffi::lua_upvalueindex(NUMBER), std::ptr::null_mut()) as u64;
         let waits = match guard(|| Ok(dispatcher.book.borrow().closures.get(&number).copied())) {
             Ok(waits) => waits,

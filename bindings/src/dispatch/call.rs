@@ -7,9 +7,10 @@ use std::ffi::c_int;
 use std::{fmt, ptr};
 
 use skein_runtime::MessageType;
+use skein_vm::owner;
 
 use super::book::{Target, Waiter};
-use super::{Dispatcher, PROTO, SUSPEND, at, attempt, desk, field, serve};
+use super::{Dispatcher, at, attempt, desk, field, serve};
 use crate::core::log::LIBRARY;
 use crate::core::message::{Packed, explain};
 use crate::core::send::{self as core_send, Sent, To, body, destination, post};
@@ -64,10 +65,10 @@ impl Named<'_> {
 /// `state` runs a function of ours. Raises if nobody registered it: nothing with a destructor may be alive.
 #[inline]
 unsafe fn class(state: *mut lua_State, dispatcher: &Dispatcher, index: c_int) -> MessageType {
-    // SAFETY: by the caller's promise; the third upvalue is the table of classes.
+    // SAFETY: by the caller's promise; the desk has the table of classes.
     unsafe {
         ffi::lua_pushvalue(state, index);
-        if ffi::lua_rawget(state, ffi::lua_upvalueindex(PROTO)) != ffi::LUA_TTABLE {
+        if owner::raw_get_from(state, dispatcher.desk.get(), desk::PROTO) != ffi::LUA_TTABLE {
             ffi::luaL_error(state, c"attempt to index a nil value (local 'p')".as_ptr());
         }
         ffi::lua_copy(state, -1, index);
@@ -180,7 +181,7 @@ unsafe fn send_body(
 
 /// `skynet.send(address, class: string, ...): integer | false | nothing`.
 pub(super) unsafe extern "C-unwind" fn send(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive.
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive.
     unsafe {
         let (service, dispatcher) = at(state);
         at_least(state, 2);
@@ -269,7 +270,7 @@ unsafe fn wait_for_answer(
             raise(state, error);
         }
         ffi::lua_settop(state, 2);
-        ffi::lua_pushvalue(state, ffi::lua_upvalueindex(SUSPEND));
+        owner::push_from(state, dispatcher.desk.get(), desk::SUSPEND);
         ffi::lua_yieldk(state, 1, session as isize, Some(behind))
     }
 }

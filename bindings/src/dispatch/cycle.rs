@@ -331,7 +331,7 @@ pub(crate) fn failed_line(own: Handle, source: u32, session: i32, size: usize, t
 /// `dispatch.message(type: integer, msg, size, session: integer, source: integer)`: what a callback does with a message.
 /// Raises all errors of it as one.
 pub(super) unsafe extern "C-unwind" fn message(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive when a call
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when a call
     // raises. The texts are kept by the service while Lua copies them.
     unsafe {
         let (service, dispatcher) = at(state);
@@ -367,7 +367,7 @@ pub(super) unsafe extern "C-unwind" fn message(state: *mut lua_State) -> c_int {
 
 /// `dispatch.start()`: from the next message on, messages come here.
 pub(super) unsafe extern "C-unwind" fn start(state: *mut lua_State) -> c_int {
-    // SAFETY: upvalue 1 is our service.
+    // SAFETY: called by Lua, as `at` asks.
     unsafe { at(state).0.dispatch_natively() };
     0
 }

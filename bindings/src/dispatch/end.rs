@@ -86,7 +86,7 @@ unsafe fn done(state: *mut lua_State, done: Result<(), Raise>) -> c_int {
 
 /// `dispatch.on_error(session: integer, source: integer)`: handler of the class `error`.
 pub(super) unsafe extern "C-unwind" fn on_error(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive when a call
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when a call
     // raises.
     unsafe {
         let (_, dispatcher) = at(state);

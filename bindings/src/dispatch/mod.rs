@@ -55,9 +55,10 @@ use std::sync::Arc;
 
 use skein_runtime::{Handle, MessageType, ServiceContext};
 use skein_vm::image::{Image, Place};
+use skein_vm::owner;
 use skein_vm::state::State;
 
-use crate::core::open_core;
+use crate::core::{open_core, service};
 use crate::profile::Meter;
 use crate::raw::{Raise, ffi, guard, lua_State};
 use crate::state::ServiceState;
@@ -145,23 +146,19 @@ mod desk {
     pub(super) const WATCH: c_int = 18;
     /// Place → function of a timer that has no coroutine yet.
     pub(super) const TIMERS: c_int = 19;
-    pub(super) const SLOTS: c_int = 19;
+    /// The word of a task that waits.
+    pub(super) const SUSPEND: c_int = 20;
+    pub(super) const SLOTS: c_int = 20;
 }
 
 /// Registry keys, by address.
 static DESK: u8 = 0;
 static FLOOR: u8 = 1;
 
-/// Upvalues: all our functions have the first one, those of [`SUSPENDING`] have all.
-const SERVICE: c_int = 1;
-const SUSPEND: c_int = 2;
-const PROTO: c_int = 3;
-
 /// A function and its name in the module.
 type Entry = (&'static CStr, ffi::lua_CFunction);
 
-/// Functions that yield, or that look up a class by name.
-const SUSPENDING: [Entry; 8] = [
+const FUNCTIONS: [Entry; 38] = [
     (c"send", call::send),
     (c"call", call::call),
     (c"rawcall", call::rawcall),
@@ -170,9 +167,7 @@ const SUSPENDING: [Entry; 8] = [
     (c"sleep", sleep::sleep),
     (c"wait", sleep::wait),
     (c"yield", sleep::yield_now),
-];
-
-const FUNCTIONS: [Entry; 29] = [
+    (c"proto", proto),
     (c"message", cycle::message),
     (c"start", cycle::start),
     (c"unknown_request", unknown::unknown_request),
@@ -295,17 +290,39 @@ fn attempt(work: impl FnOnce()) -> Result<(), Raise> {
     })
 }
 
-/// The service that the running function belongs to, and its dispatcher.
+/// The service in whose state a function runs, and its dispatcher. Raises where there is none, or is not yet.
 ///
 /// # Safety
-/// `state` runs a function that [`open`] made.
+/// `state` runs a function of ours, and nothing with a destructor is alive.
 #[inline(always)]
 unsafe fn at<'a>(state: *mut lua_State) -> (&'a ServiceState, &'a Dispatcher) {
-    // SAFETY: upvalue 1 is the service, which outlives the Lua state; its dispatcher was made before the function.
+    // SAFETY: by the caller's promise.
     unsafe {
-        let service = &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(SERVICE)).cast::<ServiceState>();
-        (service, service.dispatcher().unwrap_unchecked())
+        let service = service(state);
+        match service.dispatcher() {
+            Some(dispatcher) if !dispatcher.desk.get().is_null() => (service, dispatcher),
+            _ => not_open(state),
+        }
     }
+}
+
+/// # Safety
+/// As [`at`].
+#[cold]
+unsafe fn not_open(state: *mut lua_State) -> ! {
+    // SAFETY: by the caller's promise.
+    unsafe { ffi::luaL_error(state, c"skein.dispatch is not open in this service".as_ptr()) };
+    unreachable!("luaL_error came back");
+}
+
+/// `dispatch.proto(): table`, the message classes by name and number.
+unsafe extern "C-unwind" fn proto(state: *mut lua_State) -> c_int {
+    // SAFETY: called by Lua; nothing with a destructor is alive.
+    unsafe {
+        let (_, dispatcher) = at(state);
+        owner::push_from(state, dispatcher.desk.get(), desk::PROTO);
+    }
+    1
 }
 
 /// Pushes the field of the class at `index` whose name is in the slot `name` of the desk.
@@ -317,8 +334,7 @@ unsafe fn field(state: *mut lua_State, dispatcher: &Dispatcher, index: c_int, na
     let desk = dispatcher.desk.get();
     // SAFETY: by the caller's promise; the desk has room.
     unsafe {
-        ffi::lua_pushvalue(desk, name);
-        ffi::lua_xmove(desk, state, 1);
+        owner::push_from(state, desk, name);
         ffi::lua_gettable(state, index)
     }
 }
@@ -337,10 +353,8 @@ pub unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
         };
         ffi::lua_settop(state, 0);
         ffi::luaL_checkstack(state, desk::SLOTS + ffi::LUA_MINSTACK, ptr::null());
-        ffi::lua_createtable(state, 0, (SUSPENDING.len() + FUNCTIONS.len() + 1) as c_int);
+        ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);
         ffi::lua_createtable(state, 0, 16);
-        ffi::lua_pushvalue(state, 2);
-        ffi::lua_setfield(state, 1, c"proto".as_ptr());
         ffi::luaL_requiref(state, c"skynet.core".as_ptr(), open_core, 0);
         // 1: the module, 2: the classes, 3: skynet.core, 4: the word, 5 and 6: desk and floor.
         ffi::lua_pushstring(state, c"SUSPEND".as_ptr());
@@ -348,49 +362,43 @@ pub unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
         // A new thread has twice the slots of a C function, less one: that is what a call on the floor needs.
         let desk = thread(state, &DESK, desk::SLOTS + ffi::LUA_MINSTACK - 1);
         let floor = thread(state, &FLOOR, 2 * ffi::LUA_MINSTACK - 1);
-        for (name, function) in SUSPENDING {
-            closure(state, service, function, PROTO);
-            ffi::lua_setfield(state, 1, name.as_ptr());
-        }
         for (name, function) in FUNCTIONS {
-            closure(state, service, function, SERVICE);
+            ffi::lua_pushcfunction(state, function);
             ffi::lua_setfield(state, 1, name.as_ptr());
         }
 
         ffi::lua_getfield(state, 3, c"pack".as_ptr());
         ffi::lua_getfield(state, 3, c"unpack".as_ptr());
         ffi::lua_getfield(state, 1, c"on_error".as_ptr());
-        // Kept in the registry, so that no other function ever has their address.
         let known = Known {
             suspend: word,
             pack: ffi::lua_topointer(state, -3),
             unpack: ffi::lua_topointer(state, -2),
             on_error: ffi::lua_topointer(state, -1),
         };
-        for _ in 0..3 {
-            ffi::luaL_ref(state, ffi::LUA_REGISTRYINDEX);
-        }
+        ffi::lua_settop(state, -4);
 
         // The desk, slot by slot.
         let top = ffi::lua_gettop(state);
         ffi::lua_pushvalue(state, 2);
         ffi::lua_createtable(state, 8, 0);
         ffi::lua_createtable(state, 0, 0);
-        closure(state, service, serve::serve, SERVICE);
-        closure(state, service, pool::create, SERVICE);
-        closure(state, service, run::explain, SERVICE);
+        ffi::lua_pushcfunction(state, serve::serve);
+        ffi::lua_pushcfunction(state, pool::create);
+        ffi::lua_pushcfunction(state, run::explain);
         ffi::lua_pushcfunction(state, unknown::traceback);
-        closure(state, service, unknown::log_response, SERVICE);
-        closure(state, service, unknown::log_request, SERVICE);
+        ffi::lua_pushcfunction(state, unknown::log_response);
+        ffi::lua_pushcfunction(state, unknown::log_request);
         let meter = Meter::find(state);
         ffi::lua_pushstring(state, c"BREAK".as_ptr());
         for name in [c"dispatch", c"unpack", c"trace", c"name", c"pack", c"id"] {
             ffi::lua_pushstring(state, name.as_ptr());
         }
         ffi::lua_createtable(state, 0, 1);
-        closure(state, service, pool::collected, SERVICE);
+        ffi::lua_pushcfunction(state, pool::collected);
         ffi::lua_setfield(state, -2, c"__gc".as_ptr());
         ffi::lua_createtable(state, 0, 0);
+        ffi::lua_pushvalue(state, 4);
         debug_assert_eq!(ffi::lua_gettop(state) - top, desk::SLOTS);
         ffi::lua_xmove(state, desk, desk::SLOTS);
 
@@ -412,23 +420,5 @@ unsafe fn thread(state: *mut lua_State, key: &'static u8, slots: c_int) -> *mut 
         ffi::lua_pushvalue(state, -1);
         ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, (&raw const *key).cast());
         thread
-    }
-}
-
-/// Pushes one of our functions, with that many upvalues: [`SERVICE`], or [`PROTO`] for all.
-unsafe fn closure(
-    state: *mut lua_State,
-    service: &ServiceState,
-    function: ffi::lua_CFunction,
-    upvalues: c_int,
-) {
-    // SAFETY: called by `open`, which has the word and the classes in their slots.
-    unsafe {
-        ffi::lua_pushlightuserdata(state, (&raw const *service).cast_mut().cast());
-        if upvalues == PROTO {
-            ffi::lua_pushvalue(state, 4);
-            ffi::lua_pushvalue(state, 2);
-        }
-        ffi::lua_pushcclosure(state, function, upvalues);
     }
 }

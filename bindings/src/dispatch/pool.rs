@@ -7,7 +7,7 @@ use std::ffi::c_int;
 
 use super::book::TaskId;
 use super::{Dispatcher, at, attempt, desk};
-use crate::raw::{Raise, ffi, guard, lua_State, raise};
+use crate::raw::{ffi, guard, lua_State, raise};
 
 impl Dispatcher {
     /// A coroutine without work, as a task.
@@ -146,7 +146,7 @@ impl Dispatcher {
 
 /// Makes a coroutine without work and puts it into the pool. For protected calls.
 pub(super) unsafe extern "C-unwind" fn create(state: *mut lua_State) -> c_int {
-    // SAFETY: called by Lua; upvalue 1 is our service, and nothing with a destructor is alive.
+    // SAFETY: called by Lua, and nothing with a destructor is alive.
     unsafe {
         let (_, dispatcher) = at(state);
         let (id, _) = dispatcher.make(state);
@@ -164,9 +164,6 @@ pub(super) unsafe extern "C-unwind" fn collected(state: *mut lua_State) -> c_int
         let (_, dispatcher) = at(state);
         dispatcher.trimming.set(false);
         let trimmed = guard(|| {
-            if dispatcher.desk.get().is_null() {
-                return Err(Raise::new("not open"));
-            }
             let unused = dispatcher.book.borrow_mut().trim();
             for slot in unused {
                 dispatcher.drop_anchor(slot);

@@ -9,7 +9,7 @@ use crate::state::ServiceState;
 
 /// What a task that serves a request begins with: `serve(handler, handler, session, source, msg, size [, unpack])`.
 pub(super) unsafe extern "C-unwind" fn serve(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive. Whoever calls
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive. Whoever calls
     // this by hand gets an error of Lua's: nothing is believed of the arguments but what the hand confirms.
     unsafe {
         let (service, _) = at(state);

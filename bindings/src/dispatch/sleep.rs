@@ -4,10 +4,12 @@ use std::ffi::c_int;
 use std::io::Write;
 use std::ptr;
 
+use skein_vm::owner;
+
 use super::book::{Fork, Target, TaskId, Waiter, Wakeup};
 use super::call::check_yieldable;
 use super::token::Token;
-use super::{Dispatcher, SUSPEND, at, attempt, desk};
+use super::{Dispatcher, at, attempt, desk};
 use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise};
 use crate::state::ServiceState;
 
@@ -65,14 +67,14 @@ unsafe fn suspend(
             raise(state, error);
         }
         ffi::lua_settop(state, 1);
-        ffi::lua_pushvalue(state, ffi::lua_upvalueindex(SUSPEND));
+        owner::push_from(state, dispatcher.desk.get(), desk::SUSPEND);
         ffi::lua_yieldk(state, 1, session as isize, Some(if ticks { slept } else { waited }))
     }
 }
 
 /// Behind the yield of a sleep: the token, and then `true, …` from the timer or `false, "BREAK"`.
 unsafe extern "C-unwind" fn slept(state: *mut lua_State, _status: c_int, session: isize) -> c_int {
-    // SAFETY: upvalue 1 is our service.
+    // SAFETY: called by Lua, as `at` asks.
     unsafe {
         awake(state, session);
         if ffi::lua_toboolean(state, 2) != 0 {
@@ -119,7 +121,7 @@ unsafe fn start_timer(state: *mut lua_State, dispatcher: &Dispatcher, ticks: i32
 
 /// `skynet.sleep(ticks: integer, token): "BREAK"?`.
 pub(super) unsafe extern "C-unwind" fn sleep(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive.
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive.
     unsafe {
         let (service, dispatcher) = at(state);
         let ticks = ffi::luaL_checkinteger(state, 1) as i32;

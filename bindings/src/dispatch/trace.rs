@@ -147,7 +147,7 @@ impl Dispatcher {
 
 /// `skynet.trace(info: string?)`: starts to trace the running task.
 pub(super) unsafe extern "C-unwind" fn begin(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive when a call
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when a call
     // raises; the text stays in its slot.
     unsafe {
         let (service, dispatcher) = at(state);

@@ -99,7 +99,7 @@ fn check_size(size: i64) -> Result<(), Raise> {
 
 /// `multicast.pack(data: lightuserdata, size: integer): lightuserdata, integer`, a package pointer. Takes the data.
 unsafe extern "C-unwind" fn pack(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive when these raise.
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when these raise.
     unsafe {
         let (address, size) = pointer_and_size(state);
         answer_pointer(state, |service| {

@@ -83,7 +83,7 @@ enum Found {
 
 /// `netpack.filter(queue?, message: lightuserdata, size: integer): queue?, kind?, ...`. Takes the payload of the message.
 unsafe extern "C-unwind" fn filter(state: *mut lua_State) -> c_int {
-    // Read. SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive when these
+    // Read. SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when these
     // raise; the payload still belongs to the message.
     let (service, slot, event, message) = unsafe {
         let service = service(state);

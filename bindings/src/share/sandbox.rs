@@ -130,9 +130,8 @@ unsafe fn push_argument(lua: *mut lua_State, job: &Job<'_>, index: c_int) {
                 ffi::lua_pushlightuserdata(lua, ffi::lua_touserdata(job.from, index));
             }
             _ if is_unpack(job.from, index) => {
-                // Blocks in the hand of the caller's service, who waits for us.
                 ffi::lua_pushlightuserdata(lua, std::ptr::from_ref(job.service).cast_mut().cast());
-                ffi::lua_pushcclosure(lua, message::unpack, 1);
+                ffi::lua_pushcclosure(lua, unpack, 1);
             }
             _ => match ffi::lua_tocfunction(job.from, index) {
                 Some(function) => ffi::lua_pushcclosure(lua, function, 0),
@@ -142,7 +141,16 @@ unsafe fn push_argument(lua: *mut lua_State, job: &Job<'_>, index: c_int) {
     }
 }
 
-/// Whether the value is `core.unpack`: the one function with an upvalue that may go along.
+/// `core.unpack` of the caller's service, who waits for us, in a state that has none: blocks are those in its hand.
+unsafe extern "C-unwind" fn unpack(lua: *mut lua_State) -> c_int {
+    // SAFETY: called by Lua. The upvalue is the service, which outlives the state; debug.setupvalue finds none in functions of C.
+    unsafe {
+        let service = &*ffi::lua_touserdata(lua, ffi::lua_upvalueindex(1)).cast::<ServiceState>();
+        message::unpack_for(lua, service)
+    }
+}
+
+/// Whether the value is `core.unpack`: the one function of a service's that may go along.
 ///
 /// # Safety
 /// `index` is a slot of `state`.

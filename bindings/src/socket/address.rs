@@ -40,7 +40,7 @@ pub(super) fn port(number: i64) -> Option<u16> {
 
 /// `driver.resolve(host: string): string[]`. Blocks; raises what the resolver says.
 pub(super) unsafe extern "C-unwind" fn resolve(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service; nothing with a destructor is alive when these raise. The texts
+    // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive when these raise. The texts
     // are one string of Lua's before any of them is pushed.
     unsafe {
         let host = check_text(state, 1);

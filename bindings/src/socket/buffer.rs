@@ -38,9 +38,8 @@ pub(super) unsafe fn open(state: *mut lua_State) {
         ffi::lua_pushboolean(state, 0);
         ffi::lua_setfield(state, -2, c"__metatable".as_ptr());
         // The function finds the metatable where the others do.
-        ffi::lua_pushnil(state);
-        ffi::lua_pushvalue(state, -2);
-        ffi::lua_pushcclosure(state, collect, 2);
+        ffi::lua_pushvalue(state, -1);
+        ffi::lua_pushcclosure(state, collect, 1);
         ffi::lua_setfield(state, -2, c"__gc".as_ptr());
     }
 }
@@ -48,7 +47,7 @@ pub(super) unsafe fn open(state: *mut lua_State) {
 /// The buffer at `index`.
 ///
 /// # Safety
-/// Upvalue 2 is the metatable of buffers, and a slot is free. The answer is good while the value stays in its slot, and nobody else
+/// Upvalue 1 is the metatable of buffers, and a slot is free. The answer is good while the value stays in its slot, and nobody else
 /// may look at the buffer meanwhile.
 unsafe fn buffer<'a>(state: *mut lua_State, index: c_int) -> Option<&'a mut Stream> {
     // SAFETY: by the caller's promise; a userdata with this metatable and size was made by `new`, unless somebody used `debug`, and
@@ -57,7 +56,7 @@ unsafe fn buffer<'a>(state: *mut lua_State, index: c_int) -> Option<&'a mut Stre
         if ffi::lua_type(state, index) != ffi::LUA_TUSERDATA || ffi::lua_getmetatable(state, index) == 0 {
             return None;
         }
-        let same = ffi::lua_rawequal(state, -1, ffi::lua_upvalueindex(2)) != 0;
+        let same = ffi::lua_rawequal(state, -1, ffi::lua_upvalueindex(1)) != 0;
         ffi::lua_settop(state, -2);
         let at = ffi::lua_touserdata(state, index).cast::<Buffer>();
         let ours = same
@@ -85,7 +84,7 @@ pub(super) unsafe extern "C-unwind" fn new(state: *mut lua_State) -> c_int {
     unsafe {
         let at = ffi::lua_newuserdatauv(state, size_of::<Buffer>(), 0).cast::<Buffer>();
         at.write(Buffer { magic: MAGIC, stream: Stream::default() });
-        ffi::lua_pushvalue(state, ffi::lua_upvalueindex(2));
+        ffi::lua_pushvalue(state, ffi::lua_upvalueindex(1));
         ffi::lua_setmetatable(state, -2);
     }
     1

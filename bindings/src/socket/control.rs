@@ -14,7 +14,7 @@ const BACKLOG: i64 = 32;
 
 /// `driver.connect(address, port?): integer`, the id; -1 when none is free or the host is no name. Events tell the outcome.
 pub(super) unsafe extern "C-unwind" fn connect(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service; nothing with a destructor is alive when these raise.
+    // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive when these raise.
     unsafe {
         let (host, number) = host_and_port(state, 1);
         let unix = host.starts_with(skein_runtime::socket::address::UNIX);

@@ -48,7 +48,7 @@ pub(crate) fn claim(service: &ServiceState, address: usize) -> Option<usize> {
 
 /// `driver.unpack(ptr, size): integer, integer, integer, string | lightuserdata, string?`: type, id, number, text or block, sender.
 pub(super) unsafe extern "C-unwind" fn unpack(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service. Nothing with a destructor is alive when these raise; Lua copies
+    // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when these raise; Lua copies
     // texts before it runs anything that could free them.
     unsafe {
         let address = match ffi::lua_type(state, 1) {

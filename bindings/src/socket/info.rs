@@ -45,7 +45,7 @@ fn plain(info: &SocketInfo) -> Plain {
 
 /// `driver.info(): table[]`.
 pub(super) unsafe extern "C-unwind" fn info(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service; nothing with a destructor is alive when these raise. The list is
+    // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive when these raise. The list is
     // a string of Lua's while the table grows.
     unsafe {
         let (service, network) = network(state);

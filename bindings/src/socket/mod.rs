@@ -1,8 +1,8 @@
 //! `skynet.socketdriver`: sockets for Lua.
 //!
 //! Twenty-eight raw functions under skynet's names (`crate::raw` has their rules): stream buffers, which are memory only
-//! ([`buffer`]), and what the runtime's sockets can do ([`skein_runtime::socket`]). Each function has the address of its
-//! [`ServiceState`] as upvalue 1; those of buffers have their metatable as upvalue 2.
+//! ([`buffer`]), and what the runtime's sockets can do ([`skein_runtime::socket`]). Their upvalues are the
+//! metatables of buffers and of pools.
 //!
 //! # From skynet
 //! lua-socket.c → the functions here; struct buffer_node and its pool → [`buffer`].
@@ -62,15 +62,14 @@ const FUNCTIONS: [(&std::ffi::CStr, ffi::lua_CFunction); 28] = [
 pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive.
     unsafe {
-        let service = std::ptr::from_ref(required(state)).cast_mut();
+        required(state);
         pool::open(state);
         buffer::open(state);
         ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);
         for (name, function) in FUNCTIONS {
-            ffi::lua_pushlightuserdata(state, service.cast());
-            ffi::lua_pushvalue(state, -3);
-            ffi::lua_pushvalue(state, -5);
-            ffi::lua_pushcclosure(state, function, 3);
+            ffi::lua_pushvalue(state, -2);
+            ffi::lua_pushvalue(state, -4);
+            ffi::lua_pushcclosure(state, function, 2);
             ffi::lua_setfield(state, -2, name.as_ptr());
         }
     }

@@ -47,7 +47,7 @@ pub(super) unsafe fn open(state: *mut lua_State) {
 /// The userdata at the top of the stack, if it is a count.
 ///
 /// # Safety
-/// Upvalue 3 is the metatable; there is a value on the stack, and room for two.
+/// Upvalue 2 is the metatable; there is a value on the stack, and room for two.
 unsafe fn count(state: *mut lua_State) -> *const Pool {
     // SAFETY: by the caller's promise. A userdata with our metatable and our size was made by `of`; the magic is for those whose
     // metatable somebody changed by way of `debug`.
@@ -56,7 +56,7 @@ unsafe fn count(state: *mut lua_State) -> *const Pool {
         if ffi::lua_type(state, -1) != ffi::LUA_TUSERDATA || ffi::lua_getmetatable(state, -1) == 0 {
             return std::ptr::null();
         }
-        let same = ffi::lua_rawequal(state, -1, ffi::lua_upvalueindex(3)) != 0;
+        let same = ffi::lua_rawequal(state, -1, ffi::lua_upvalueindex(2)) != 0;
         ffi::lua_settop(state, -2);
         let pool = at.cast_const().cast::<Pool>();
         if same && ffi::lua_rawlen(state, -1) as usize == size_of::<Pool>() && (*pool).magic == MAGIC {
@@ -80,7 +80,7 @@ pub(super) unsafe fn take(state: *mut lua_State, service: &ServiceState, index: 
         if pool.is_null() {
             let made = ffi::lua_newuserdatauv(state, size_of::<Pool>(), 0).cast::<Pool>();
             made.write(Pool { magic: MAGIC, nodes: Cell::new(0), used: Cell::new(0) });
-            ffi::lua_pushvalue(state, ffi::lua_upvalueindex(3));
+            ffi::lua_pushvalue(state, ffi::lua_upvalueindex(2));
             ffi::lua_setmetatable(state, -2);
             ffi::lua_pushvalue(state, -1);
             ffi::lua_rawseti(state, index, 1);

@@ -7,7 +7,7 @@ use crate::raw::{ffi, guard, lua_State, raise};
 
 /// `driver.send(id, data, size?): boolean`. Takes a block in any case; true does not mean that it arrived.
 pub(super) unsafe extern "C-unwind" fn send(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service.
+    // SAFETY: Lua gives us a valid `state`.
     unsafe { send_as(state, false) }
 }
 

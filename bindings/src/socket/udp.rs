@@ -11,7 +11,7 @@ use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise};
 
 /// `driver.udp(address?, port?): integer`; without an address: of IPv4, and not bound.
 pub(super) unsafe extern "C-unwind" fn udp(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service; nothing with a destructor is alive when these raise.
+    // SAFETY: Lua gives us a valid `state`; nothing with a destructor is alive when these raise.
     unsafe {
         let at = match ffi::lua_type(state, 1) {
             ffi::LUA_TNIL | ffi::LUA_TNONE => None,

@@ -88,9 +88,12 @@ static void skein_primenames (void) {
 
 LUA_API lua_State *lua_newstate (lua_Alloc f, void *ud, unsigned seed) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
+  lua_State *L;
   (void)seed;  /* every state hashes short strings with the same seed */
   pthread_once(&once, skein_primenames);
-  return skein_base_newstate(f, ud, skein_vm_seed());
+  L = skein_base_newstate(f, ud, skein_vm_seed());
+  if (L != NULL) memset(lua_getextraspace(L), 0, LUA_EXTRASPACE);
+  return L;
 }
 
 /* a state with a seed of its own, before it is known how others hash; it meets no

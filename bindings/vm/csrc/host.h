@@ -23,6 +23,10 @@ const void *skein_vm_keep (const char *name, const void *proto);
 struct lua_State;
 void skein_vm_prime (struct lua_State *L);
 
+/* a copy of these bytes in the code area, the same one for the same bytes; NULL if
+   there is no room */
+const void *skein_vm_common (const void *bytes, size_t size);
+
 /* one more reference to an arena block, and one less */
 void skein_vm_acquire (void *block);
 void skein_vm_release (void *block);

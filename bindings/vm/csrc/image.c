@@ -59,9 +59,10 @@ static void skein_wipe (lua_State *L) {
 }
 
 /* 'outside': addresses that are others in a copy. Wipes what nobody reads: what
-   is there depends on addresses. */
+   is there depends on addresses. Hash parts that can be common become so. */
 LUA_API int skein_ismovable (lua_State *L, const void *const *outside, size_t count) {
   global_State *g = G(L);
+  skein_sharenodes(L);
   skein_wipe(L);
   return L == mainthread(g) && L->ci == &L->base_ci && L->errorJmp == NULL &&
          g->tobefnz == NULL &&

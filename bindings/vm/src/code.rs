@@ -14,8 +14,8 @@
 //! The shared prototypes of its patched Lua (`lua_clonefunction`, `luaS_shareexternal`, shared short strings).
 
 use std::ffi::c_void;
-use std::ptr;
 use std::sync::Mutex;
+use std::{ptr, slice};
 
 use skein_arena::range;
 
@@ -45,6 +45,9 @@ struct Region {
     refused: bool,
 }
 
+/// What [`common`] laid down: addresses and sizes.
+static COMMON: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
+
 static REGION: Mutex<Region> = Mutex::new(Region { size: 0, used: 0, refused: false });
 
 /// A frozen prototype, and what it took.
@@ -68,16 +71,40 @@ pub(crate) unsafe fn freeze(prototype: *const c_void) -> Option<Frozen> {
     add(room, |target| unsafe { skein_code_freeze(prototype, target) })
 }
 
-/// Freezes all short strings of a state, for states to come.
+/// Freezes all short strings of a state, for states to come. The first one of the process has the names that all have.
 ///
 /// # Safety
 ///
-/// As for [`freeze`]; `state` is the only state of this process.
+/// `state` is live, and nobody runs it now.
 pub(crate) unsafe fn freeze_names(state: *mut lua_State) {
     // SAFETY: promised by the caller.
     let room = unsafe { skein_names_size(state) };
     // SAFETY: as in `freeze`.
     add(room, |target| unsafe { skein_names_freeze(state, target) });
+}
+
+/// Bytes that look the same to everybody: where they are. `None` if there is no room.
+pub(crate) fn common(bytes: &[u8]) -> Option<*const c_void> {
+    let mut known = COMMON.lock().unwrap_or_else(|broken| broken.into_inner());
+    // SAFETY: places on the list are complete, and stay as they are (F1).
+    let same = |&&(at, size): &&(usize, usize)| unsafe {
+        slice::from_raw_parts(ptr::with_exposed_provenance::<u8>(at), size) == bytes
+    };
+    if let Some(&(at, _)) = known.iter().find(same) {
+        return Some(ptr::with_exposed_provenance(at));
+    }
+    let room = bytes.len().next_multiple_of(16);
+    let frozen = add(room, |target| {
+        // SAFETY: `add` made so much room, for us alone.
+        unsafe {
+            let at = (*target).cur;
+            at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            (*target).root = at.cast();
+            (*target).cur = at.add(room);
+        }
+    })?;
+    known.push((frozen.root, bytes.len()));
+    Some(ptr::with_exposed_provenance(frozen.root))
 }
 
 /// Lets `fill` lay something down in at most `room` bytes.

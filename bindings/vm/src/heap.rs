@@ -33,7 +33,7 @@ const SIZES: usize = slot_of(LARGEST) + 1;
 /// Pages of a heap: 256 KiB.
 const MOST: usize = pages::SPAN;
 /// Pages of the first run: a state that does nothing has about that.
-const FIRST: usize = 8;
+const FIRST: usize = 32;
 
 const _: () = assert!(SIZES <= u64::BITS as usize && bytes_of(SIZES - 1) == LARGEST);
 

@@ -4,7 +4,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
+use std::{ptr, slice};
 
 use crate::ffi::lua_State;
 use crate::{cache, code, embedded, seed};
@@ -58,6 +58,13 @@ unsafe extern "C" fn skein_vm_keep(name: *const c_char, prototype: *const c_void
     let kept = catch_unwind(AssertUnwindSafe(|| unsafe { cache::keep(name.to_bytes(), prototype) }));
     // Code that is not kept is compiled again.
     kept.unwrap_or(None).unwrap_or(ptr::null())
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn skein_vm_common(bytes: *const c_void, size: usize) -> *const c_void {
+    // SAFETY: the machine hands us so many bytes of its own, which stay put until we return.
+    let bytes = unsafe { slice::from_raw_parts(bytes.cast::<u8>(), size) };
+    catch_unwind(|| code::common(bytes)).unwrap_or(None).unwrap_or(ptr::null())
 }
 
 #[unsafe(no_mangle)]

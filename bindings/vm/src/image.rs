@@ -18,8 +18,12 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 
+use skein_arena::sync::atomic::{AtomicU64, Ordering};
+
+use crate::code;
 use crate::ffi::lua_State;
 use crate::heap::{Heap, Picture};
+use crate::seed;
 use crate::state::{Memory, State};
 
 unsafe extern "C-unwind" {
@@ -50,6 +54,16 @@ pub enum Place {
     Inside(isize),
     /// At one address for all.
     Outside(usize),
+}
+
+/// Gives the strings of a state to all states to come, so that an image that is made next has none of its own.
+///
+/// # Safety
+///
+/// Nobody runs the state meanwhile.
+pub unsafe fn share_names(of: &State) {
+    // SAFETY: promised by the caller.
+    unsafe { code::freeze_names(of.as_ptr()) }
 }
 
 impl Image {
@@ -102,7 +116,8 @@ impl Image {
         Some(Self { first: a, words: words.into(), moves: moves.into(), outside: told.into(), main, used })
     }
 
-    /// A copy, with `outside` in the place of what [`Image::of`] was told. `None`: there is no room.
+    /// A copy, with `outside` in the place of what [`Image::of`] was told, and a beginning of its own for `math.random`. `None`: there
+    /// is no room.
     ///
     /// # Safety
     ///
@@ -113,6 +128,7 @@ impl Image {
         let base = heap.base();
         let words: *mut usize = ptr::with_exposed_provenance_mut(base);
         let own = Arc::as_ptr(&memory).expose_provenance();
+        memory.seed_random(randoms());
         // SAFETY: the run is as long as the image, all places are inside of it, and nobody has seen it yet.
         unsafe {
             for &at in &self.moves {
@@ -139,6 +155,19 @@ impl Image {
     pub fn size(&self) -> usize {
         self.words.len() * WORD
     }
+}
+
+/// Where a generator begins, another one each time (splitmix64, a step for each word).
+fn randoms() -> [u64; 4] {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let first = NEXT.fetch_add(STEP.wrapping_mul(4), Ordering::Relaxed).wrapping_add(seed::noise());
+    [1, 2, 3, 4].map(|step: u64| {
+        let mut word = first.wrapping_add(STEP.wrapping_mul(step));
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    })
 }
 
 impl Place {

@@ -7,7 +7,8 @@
 //! break into what they run ([`interrupt`]).
 //!
 //! This crate is also the only door to mlua: depend on it, and use [`mlua`] and [`ffi`] from here, so that there is one
-//! Lua in the program. mlua keeps nothing in `lua_getextraspace`; nor do we, C modules may have it.
+//! Lua in the program. mlua keeps nothing in `lua_getextraspace`; nor do we, C modules may have it: what we keep in front of a thread
+//! ([`owner`]) lies before that word.
 //!
 //! # From skynet
 //! 3rd/lua (patched Lua) → `csrc/`, luaL_loadfilex with its code cache → [`cache`], the shared hash seed → [`seed`],
@@ -21,6 +22,7 @@ mod heap;
 mod hooks;
 pub mod image;
 pub mod interrupt;
+pub mod owner;
 mod pages;
 pub mod seed;
 pub mod shared;

@@ -1,8 +1,9 @@
 //! Pages for the heaps of small states: taken in short runs from spans that many states share, given back when a state
 //! ends.
 //!
-//! A part of the address space is reserved once. It consists of spans of 64 pages; a word per span says which of its pages
-//! are free. Runs are taken from the lowest span that has one, so that the upper ones become empty. A page that was given
+//! A part of the address space is reserved once. It consists of spans of 64 pages of the system. What is taken and given is a quarter of
+//! one, here called a page: so a state wastes half a quarter, and not half of what the system gives. A map of each span says which of its
+//! pages are free. Runs are taken from the lowest span that has one, so that the upper ones become empty. A page that was given
 //! back keeps its memory for the next state; when there is too much of that, the pages of the span that is being given to
 //! go back to the system, and those of the upper spans.
 //!
@@ -17,15 +18,17 @@ use skein_arena::sync::Mutex;
 use skein_arena::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of a page.
-pub(crate) const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 1024;
 /// Pages of a span; no run is longer.
-pub(crate) const SPAN: usize = 64;
+pub(crate) const SPAN: usize = 256;
 
+/// Pages that the system gives and takes together.
+const TOGETHER: usize = 4;
 const SPAN_BYTES: usize = SPAN * PAGE;
 /// Address space for heaps, unless the process has less to spare.
 const MOST: usize = 32 << 30;
 const LEAST: usize = 16 << 20;
-/// Free pages that keep their memory, beside one for each eight in use.
+/// Pages of the system that are free and keep their memory, beside one for each eight in use.
 const KEPT: usize = 512;
 
 /// Where the reserved part begins, and its size; 0 before there is one.
@@ -48,12 +51,13 @@ struct Pool {
     /// How many spans there is room for.
     spans: usize,
     asked: bool,
-    /// By span, for each that was opened: a bit per free page.
-    free: Vec<u64>,
-    /// A bit per free page that has memory.
+    /// By span, for each that was opened: the free pages.
+    free: Vec<Map>,
+    /// A bit for each page of the system that is free and has memory.
     warm: Vec<u64>,
     seen: [u32; SPAN],
     used: usize,
+    /// Bits in `warm`.
     kept: usize,
 }
 
@@ -95,37 +99,21 @@ pub(crate) fn used() -> usize {
     pool().used
 }
 
-/// The bits of a run.
-fn bits(first: usize, count: usize) -> u64 {
-    (u64::MAX >> (SPAN - count)) << first
-}
-
-/// The first of `count` bits in a row that are set.
-fn run_in(mut free: u64, count: usize) -> Option<usize> {
-    // After each step a bit says that so many in a row begin there.
-    let mut have = 1;
-    while have < count {
-        let step = have.min(count - have);
-        free &= free >> step;
-        have += step;
-    }
-    (free != 0).then(|| free.trailing_zeros() as usize)
-}
-
 impl Pool {
     fn take(&mut self, count: usize) -> Option<NonNull<u8>> {
         debug_assert!((1..=SPAN).contains(&count));
         let from = self.seen[count - 1] as usize;
-        let found = (from..self.free.len()).find_map(|span| Some((span, run_in(self.free[span], count)?)));
+        let found = (from..self.free.len()).find_map(|span| Some((span, self.free[span].run(count)?)));
         let (span, first) = match found {
             Some(found) => found,
             None => (self.open()?, 0),
         };
         self.seen[count - 1] = span as u32;
-        let run = bits(first, count);
-        self.kept -= (self.warm[span] & run).count_ones() as usize;
-        self.free[span] &= !run;
-        self.warm[span] &= !run;
+        let run = Map::of(first, count);
+        let touched = groups(touched(first, count));
+        self.kept -= (self.warm[span] & touched).count_ones() as usize;
+        self.free[span] = self.free[span].without(run);
+        self.warm[span] &= !touched;
         self.used += count;
         NonNull::new(ptr::with_exposed_provenance_mut(self.base + (span * SPAN + first) * PAGE))
     }
@@ -133,16 +121,20 @@ impl Pool {
     fn give(&mut self, at: usize, count: usize) {
         let page = (at - self.base) / PAGE;
         let (span, first) = (page / SPAN, page % SPAN);
-        let run = bits(first, count);
-        debug_assert!(self.free[span] & run == 0, "pages given twice");
-        self.free[span] |= run;
-        self.warm[span] |= run;
+        let run = Map::of(first, count);
+        debug_assert!(self.free[span].and(run).count() == 0, "pages given twice");
+        self.free[span] = self.free[span].or(run);
         self.used -= count;
-        self.kept += count;
+        for group in touched(first, count) {
+            if self.free[span].has_all(group * TOGETHER, TOGETHER) {
+                self.warm[span] |= 1 << group;
+                self.kept += 1;
+            }
+        }
         for seen in &mut self.seen {
             *seen = (*seen).min(span as u32);
         }
-        let limit = KEPT + self.used / 8;
+        let limit = KEPT + self.used / TOGETHER / 8;
         if self.kept > limit {
             self.cool(span);
         }
@@ -162,10 +154,11 @@ impl Pool {
         while warm != 0 {
             let first = warm.trailing_zeros() as usize;
             let count = (warm >> first).trailing_ones() as usize;
-            warm &= !bits(first, count);
-            let at: *mut u8 = ptr::with_exposed_provenance_mut(self.base + (span * SPAN + first) * PAGE);
-            // SAFETY: free pages of ours (P1). What fails is memory that stays.
-            unsafe { libc::madvise(at.cast(), count * PAGE, libc::MADV_DONTNEED) };
+            warm &= !groups(first..=first + count - 1);
+            let at: *mut u8 =
+                ptr::with_exposed_provenance_mut(self.base + (span * SPAN + first * TOGETHER) * PAGE);
+            // SAFETY: free pages of ours (P1), whole ones of the system's. What fails is memory that stays.
+            unsafe { libc::madvise(at.cast(), count * TOGETHER * PAGE, libc::MADV_DONTNEED) };
         }
     }
 
@@ -184,8 +177,12 @@ impl Pool {
         if unsafe { libc::mprotect(at.cast(), SPAN_BYTES, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
             return None;
         }
-        self.free.push(u64::MAX);
-        self.warm.push(0);
+        // One call for what would be a fault for each page, soon. Who cannot do that gives them one by one.
+        // SAFETY: as above.
+        unsafe { libc::madvise(at.cast(), SPAN_BYTES, libc::MADV_POPULATE_WRITE) };
+        self.free.push(Map::ALL);
+        self.warm.push(u64::MAX);
+        self.kept += u64::BITS as usize;
         Some(span)
     }
 
@@ -208,6 +205,83 @@ impl Pool {
             }
             size /= 2;
         }
+    }
+}
+
+const _: () = assert!(SPAN == u64::BITS as usize * TOGETHER);
+
+/// Which pages of the system a run lies in, in its span.
+fn touched(first: usize, count: usize) -> std::ops::RangeInclusive<usize> {
+    first / TOGETHER..=(first + count - 1) / TOGETHER
+}
+
+/// The bits of some pages of the system.
+fn groups(pages: std::ops::RangeInclusive<usize>) -> u64 {
+    (u64::MAX >> (u64::BITS as usize - (pages.end() - pages.start() + 1))) << pages.start()
+}
+
+/// Pages of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Map([u64; SPAN / WORD]);
+
+/// Pages that one word tells of.
+const WORD: usize = 64;
+
+impl Map {
+    const ALL: Map = Map([u64::MAX; SPAN / WORD]);
+
+    /// The pages of a run.
+    fn of(first: usize, count: usize) -> Map {
+        Map(std::array::from_fn(|word| {
+            let begin = first.clamp(word * WORD, (word + 1) * WORD) - word * WORD;
+            let end = (first + count).clamp(word * WORD, (word + 1) * WORD) - word * WORD;
+            if begin == end { 0 } else { (u64::MAX >> (WORD - (end - begin))) << begin }
+        }))
+    }
+
+    fn and(self, other: Map) -> Map {
+        Map(std::array::from_fn(|word| self.0[word] & other.0[word]))
+    }
+
+    fn or(self, other: Map) -> Map {
+        Map(std::array::from_fn(|word| self.0[word] | other.0[word]))
+    }
+
+    fn without(self, other: Map) -> Map {
+        Map(std::array::from_fn(|word| self.0[word] & !other.0[word]))
+    }
+
+    fn count(self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether all of a few pages that share a word are there.
+    fn has_all(self, first: usize, count: usize) -> bool {
+        let bits = (u64::MAX >> (WORD - count)) << (first % WORD);
+        self.0[first / WORD] & bits == bits
+    }
+
+    /// Each page as the one that is so many above it.
+    fn down(self, by: usize) -> Map {
+        let (words, bits) = (by / WORD, by % WORD);
+        let word = |at: usize| self.0.get(at).copied().unwrap_or(0);
+        Map(std::array::from_fn(|at| {
+            let above = if bits == 0 { 0 } else { word(at + words + 1) << (WORD - bits) };
+            word(at + words) >> bits | above
+        }))
+    }
+
+    /// The first of `count` pages in a row that are there.
+    fn run(mut self, count: usize) -> Option<usize> {
+        // After each step a page says that so many in a row begin there.
+        let mut have = 1;
+        while have < count {
+            let step = have.min(count - have);
+            self = self.and(self.down(step));
+            have += step;
+        }
+        let word = self.0.iter().position(|&word| word != 0)?;
+        Some(word * WORD + self.0[word].trailing_zeros() as usize)
     }
 }
 
@@ -245,14 +319,20 @@ mod tests {
 
     #[test]
     fn runs_are_found_where_the_bits_are() {
-        assert_eq!(run_in(u64::MAX, SPAN), Some(0));
-        assert_eq!(run_in(u64::MAX << 1, SPAN), None);
-        assert_eq!(run_in(0b0111_0110, 3), Some(4));
-        assert_eq!(run_in(0b0111_0110, 2), Some(1));
-        assert_eq!(run_in(0b0101, 2), None);
+        assert_eq!(Map::ALL.run(SPAN), Some(0));
+        assert_eq!(Map::ALL.without(Map::of(0, 1)).run(SPAN), None);
+        let map = Map::of(1, 2).or(Map::of(4, 3));
+        assert_eq!((map.run(3), map.run(2), map.run(4)), (Some(4), Some(1), None));
+        assert_eq!(Map::of(0, 1).or(Map::of(2, 1)).run(2), None);
         for count in 1..=SPAN {
-            assert_eq!(run_in(bits(SPAN - count, count), count), Some(SPAN - count));
+            for first in [0, 1, 62, 63, 64, 65, 127, 128, SPAN - count] {
+                let first = first.min(SPAN - count);
+                let run = Map::of(first, count);
+                assert_eq!((run.count(), run.run(count)), (count, Some(first)));
+                assert_eq!(run.run(count + 1), None, "{first} {count}");
+            }
         }
+        assert!(Map::of(60, 8).has_all(60, 4) && !Map::of(61, 8).has_all(60, 4));
     }
 
     #[test]
@@ -285,7 +365,7 @@ mod tests {
             pool.give(at, count);
         }
         assert_eq!(pool.used, 0);
-        assert!(pool.free.iter().all(|&it| it == u64::MAX));
+        assert!(pool.free.iter().all(|&it| it == Map::ALL));
         assert!(pool.kept <= KEPT, "{}", pool.kept);
     }
 

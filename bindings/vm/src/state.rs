@@ -8,7 +8,8 @@
 //! the rest comes from the allocator of the process, which the program chooses.
 //!
 //! # Invariants
-//! * **M1** The request comes first in [`Memory`]: `csrc/interrupt.c` finds it through the allocator's `ud`.
+//! * **M1** The request comes first in [`Memory`], and the words of `math.random` next: `csrc/interrupt.c` and `csrc/random.c` find them
+//!   through the allocator's `ud`.
 //! * **M2** A state outlives its last use and is closed before its `Memory` goes.
 //!
 //! # From skynet
@@ -23,7 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use skein_arena::sync::atomic::{AtomicUsize, Ordering};
+use skein_arena::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use skein_arena::sync::cell::UnsafeCell;
 
 use crate::ffi::{self, lua_Alloc, lua_State};
@@ -41,12 +42,14 @@ unsafe extern "C-unwind" {
 }
 
 /// Pages for a state that becomes an image. One that needs more becomes none.
-const IMAGE_PAGES: usize = 48;
+const IMAGE_PAGES: usize = 192;
 
 /// What a state has allocated, what it may, and whether it was asked to stop.
 #[repr(C)]
 pub struct Memory {
     request: Request,
+    /// Where `math.random` is.
+    randoms: [AtomicU64; 4],
     used: AtomicUsize,
     limit: AtomicUsize,
     warn_above: AtomicUsize,
@@ -58,7 +61,7 @@ pub struct Memory {
 // SAFETY: the heap is used by the thread that runs the state only; all else is `Sync` by itself.
 unsafe impl Sync for Memory {}
 
-const _: () = assert!(offset_of!(Memory, request) == 0);
+const _: () = assert!(offset_of!(Memory, request) == 0 && offset_of!(Memory, randoms) == 32);
 
 impl Memory {
     /// Memory without a limit. `warn` is called with the bytes used when they pass [`FIRST_WARNING`], and when they
@@ -66,6 +69,7 @@ impl Memory {
     pub fn new(warn: impl Fn(usize) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             request: Request::new(),
+            randoms: Default::default(),
             used: AtomicUsize::new(0),
             limit: AtomicUsize::new(usize::MAX),
             warn_above: AtomicUsize::new(FIRST_WARNING),
@@ -179,6 +183,13 @@ impl Memory {
         let found = unsafe { ffi::lua_getallocf(state, &mut memory) };
         // SAFETY: whoever has our allocator was made by `State::new`, whose `Memory` outlives the state (M2).
         ptr::fn_addr_eq(found, ALLOCATE).then(|| unsafe { &*memory.cast::<Self>() })
+    }
+
+    /// Begins `math.random` of the state anew, with these words.
+    pub(crate) fn seed_random(&self, words: [u64; 4]) {
+        for (place, word) in self.randoms.iter().zip(words) {
+            place.store(word, Ordering::Relaxed);
+        }
     }
 
     /// Bytes the state has allocated. Lua's own count leaves out what long strings hold.

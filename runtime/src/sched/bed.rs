@@ -1,4 +1,8 @@
 //! Where a worker sleeps.
+//!
+//! # Invariants
+//! * **B1** A wake-up ends one sleep: the one under way, or the next. Here or elsewhere: a worker that is away is woken where it is, and
+//!   one that is about to leave stays.
 
 use std::time::Duration;
 
@@ -6,7 +10,7 @@ use skein_arena::sync::{Condvar, Mutex, MutexGuard};
 
 /// The bed of one worker. A wake-up that comes before the sleep is kept for it.
 #[derive(Default)]
-pub(crate) struct Bed {
+pub struct Bed {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -20,7 +24,7 @@ struct State {
 
 impl Bed {
     /// Ends the sleep of the worker, or the next one. `away` wakes it where it waits for sockets.
-    pub(crate) fn wake(&self, away: impl FnOnce()) {
+    pub fn wake(&self, away: impl FnOnce()) {
         let mut state = self.lock();
         state.woken = true;
         let is_away = state.away;
@@ -33,7 +37,7 @@ impl Bed {
     }
 
     /// Sleeps until woken; no longer than `limit`, if given. May end early, for no reason. Whether it was woken.
-    pub(crate) fn sleep(&self, limit: Option<Duration>) -> bool {
+    pub fn sleep(&self, limit: Option<Duration>) -> bool {
         let mut state = self.lock();
         if !state.woken {
             state = match limit {
@@ -45,7 +49,7 @@ impl Bed {
     }
 
     /// The worker is going to wait for sockets. `false`: it was woken before that.
-    pub(crate) fn leave(&self) -> bool {
+    pub fn leave(&self) -> bool {
         let mut state = self.lock();
         state.away = !state.woken;
         state.woken = false;
@@ -53,19 +57,19 @@ impl Bed {
     }
 
     /// It is back. Whether it was woken meanwhile.
-    pub(crate) fn come_back(&self) -> bool {
+    pub fn come_back(&self) -> bool {
         let mut state = self.lock();
         state.away = false;
         std::mem::take(&mut state.woken)
     }
 
     /// Whether a wake-up waits for a sleep, for a simulation, which never sleeps.
-    pub(crate) fn is_woken(&self) -> bool {
+    pub fn is_woken(&self) -> bool {
         self.lock().woken
     }
 
     /// Takes a wake-up, as the end of a sleep does.
-    pub(crate) fn take(&self) {
+    pub fn take(&self) {
         self.lock().woken = false;
     }
 

@@ -47,7 +47,6 @@
 //! skynet_mq.c: the global queue → [`Pool`]; skynet_start.c: thread_worker → `threads`; the timer's wake-ups → `idle`;
 //! weights → the budget of a chain.
 
-#[cfg(not(loom))]
 mod bed;
 mod counts;
 #[cfg(not(loom))]
@@ -69,6 +68,7 @@ pub(crate) mod threads;
 pub(crate) mod tsc;
 mod worker;
 
+pub use bed::Bed;
 pub use counts::WorkerCounters;
 pub use idle::Wake;
 pub use pool::{Look, Pool};

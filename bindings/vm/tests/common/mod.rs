@@ -2,10 +2,12 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::ffi::CString;
+use std::ffi::{CString, c_int};
+use std::ptr;
 use std::sync::Arc;
 
 use skein_vm::ffi::{self, lua_State};
+use skein_vm::image::{Image, share_names};
 use skein_vm::interrupt;
 use skein_vm::state::{Memory, State};
 
@@ -59,4 +61,62 @@ pub(crate) unsafe fn text(lua: *mut lua_State) -> String {
         ffi::lua_settop(lua, -3);
         text
     }
+}
+
+unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
+    // SAFETY: called by Lua.
+    unsafe { ffi::luaL_openlibs(state) };
+    0
+}
+
+/// Answers the integer behind its upvalue.
+unsafe extern "C-unwind" fn outside(state: *mut lua_State) -> c_int {
+    // SAFETY: the upvalue is the address of an integer that outlives the state.
+    unsafe {
+        let at = ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast::<i64>();
+        ffi::lua_pushinteger(state, *at);
+    }
+    1
+}
+
+/// A state that ran `code`, with a function `outside` that knows `own`.
+pub(crate) fn mould(code: &str, own: &i64) -> State {
+    let state = State::new(Memory::for_image().unwrap()).unwrap();
+    // SAFETY: a fresh state with 20 free slots; with the collector stopped and no limit none of these raises.
+    unsafe {
+        let lua = state.as_ptr();
+        ffi::lua_gc(lua, ffi::LUA_GCSTOP);
+        ffi::lua_gc(lua, ffi::LUA_GCGEN);
+        ffi::lua_pushcfunction(lua, open);
+        assert_eq!(ffi::lua_pcall(lua, 0, 0, 0), ffi::LUA_OK);
+        ffi::lua_pushlightuserdata(lua, ptr::from_ref(own).cast_mut().cast());
+        ffi::lua_pushcclosure(lua, outside, 1);
+        ffi::lua_setglobal(lua, c"outside".as_ptr());
+    }
+    run(&state, code).unwrap();
+    // SAFETY: as above.
+    unsafe { ffi::lua_gc(state.as_ptr(), ffi::LUA_GCCOLLECT) };
+    state
+}
+
+/// The image of states that ran `code`, if they have one. The first time some names are not yet where they will be.
+pub(crate) fn image(code: &str) -> Option<Image> {
+    let (a, b) = (1, 2);
+    let before = mould(code, &a);
+    // SAFETY: nobody runs it.
+    unsafe { share_names(&before) };
+    drop(before);
+    let (first, second) = (mould(code, &a), mould(code, &b));
+    // SAFETY: nobody runs them.
+    unsafe { Image::of(&first, &second, &[(ptr::from_ref(&a).addr(), ptr::from_ref(&b).addr())]) }
+}
+
+/// A copy whose function `outside` answers `own`.
+pub(crate) fn copy(image: &Image, own: &'static i64) -> State {
+    // SAFETY: the memory is new, and `outside` may read the integer.
+    let state =
+        unsafe { image.state(Memory::new(|_| {}), &[ptr::from_ref(own).expose_provenance()]) }.unwrap();
+    // SAFETY: ours, with free slots.
+    unsafe { ffi::lua_gc(state.as_ptr(), ffi::LUA_GCRESTART) };
+    state
 }

@@ -1,0 +1,217 @@
+//! A worker that waits for sockets instead of in its bed: it misses neither what they tell nor what others tell it, and when nobody waits
+//! for them, somebody who sleeps is sent there.
+//!
+//! Pool, workers and beds are the real ones; the sockets are a count of events behind a lock (`socket/system.rs` is the real trait), and
+//! what `socket/poll.rs` and `sched/threads.rs` do with them (`sit_down`, `lie_down`, `attend_sockets`) is done here in the same order.
+//!
+//! Broken by hand, one at a time, and caught:
+//! * `Bed::leave` goes although it was woken; `Bed::come_back` leaves the worker away;
+//! * no `Pool::help` when there is a first socket;
+//! * `Worker::rouse` when the worker is not the searcher, and no second look follows (`Idle::rise` that answers without a role).
+#![cfg(loom)]
+
+use core::ptr::NonNull;
+
+use loom::{
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering::*},
+    },
+    thread,
+};
+use skein_runtime::sched::{Bed, Next, Pool, Scheduled, Wake, Worker};
+
+/// What the system has for those who wait.
+#[derive(Default)]
+struct Events {
+    ready: usize,
+    woken: bool,
+}
+
+#[derive(Default)]
+struct Sockets {
+    used: AtomicBool,
+    seat: AtomicBool,
+    events: Mutex<Events>,
+    changed: Condvar,
+}
+
+impl Sockets {
+    fn sit_down(&self) -> bool {
+        self.used.load(Relaxed) && !self.seat.load(Relaxed) && !self.seat.swap(true, Acquire)
+    }
+
+    fn get_up(&self) {
+        self.seat.store(false, Release);
+    }
+
+    /// Something comes from the network.
+    fn tell(&self) {
+        self.events.lock().unwrap().ready += 1;
+        self.changed.notify_one();
+    }
+
+    fn wake(&self) {
+        self.events.lock().unwrap().woken = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until there is something, or somebody wakes. How many events.
+    fn wait(&self) -> usize {
+        let mut events = self.events.lock().unwrap();
+        while events.ready == 0 && !events.woken {
+            events = self.changed.wait(events).unwrap();
+        }
+        events.woken = false;
+        std::mem::take(&mut events.ready)
+    }
+}
+
+struct Node {
+    pool: Arc<Pool>,
+    beds: Vec<Bed>,
+    sockets: Sockets,
+}
+
+impl Node {
+    fn new(workers: usize, used: bool) -> (Arc<Self>, Vec<Worker>) {
+        let (pool, workers) = Pool::new(workers);
+        let beds = workers.iter().map(|_| Bed::default()).collect();
+        let sockets = Sockets { used: AtomicBool::new(used), ..Sockets::default() };
+        (Arc::new(Self { pool, beds, sockets }), workers)
+    }
+
+    fn wake(&self, wake: Wake) {
+        if let Some(index) = wake.worker {
+            self.beds[index].wake(|| self.sockets.wake());
+        }
+    }
+
+    fn inject(&self) {
+        self.wake(self.pool.inject(Scheduled::from_raw(NonNull::dangling())));
+    }
+
+    /// The first socket.
+    fn open(&self) {
+        if !self.sockets.used.swap(true, Relaxed) {
+            self.wake(self.pool.help());
+        }
+    }
+
+    /// `lie_down` of `sched/threads.rs`.
+    fn lie_down(&self, worker: &Worker) {
+        let bed = &self.beds[worker.index()];
+        if !self.sockets.sit_down() {
+            bed.sleep(None);
+            return;
+        }
+        let mut ready = 0;
+        if bed.leave() {
+            ready = self.sockets.wait();
+            bed.come_back();
+        }
+        self.sockets.get_up();
+        if ready > 0 {
+            self.wake(worker.rouse());
+            // An event is a message to a service, which nobody holds.
+            (0..ready).for_each(|_| self.inject());
+        }
+    }
+
+    /// Plays a worker until it gets a service. `false`: it was sent home.
+    fn next(&self, worker: &Worker) -> bool {
+        loop {
+            let step = worker.step(0);
+            self.wake(step.wake);
+            match step.next {
+                Next::Run(_) => return true,
+                Next::Home => return false,
+                Next::Park => self.lie_down(worker),
+            }
+        }
+    }
+}
+
+fn check(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+fn play(node: &Arc<Node>, worker: Worker, turns: usize) -> thread::JoinHandle<()> {
+    let node = Arc::clone(node);
+    thread::spawn(move || {
+        for _ in 0..turns {
+            assert!(node.next(&worker));
+        }
+    })
+}
+
+#[test]
+fn a_worker_at_the_sockets_misses_neither_them_nor_what_is_injected() {
+    check(|| {
+        let (node, mut workers) = Node::new(1, true);
+        let worker = play(&node, workers.pop().unwrap(), 2);
+        node.sockets.tell();
+        node.inject();
+        worker.join().unwrap();
+    });
+}
+
+/// One waits for sockets, the other in its bed, and either of two services may come first to either.
+#[test]
+fn what_sockets_tell_and_what_is_injected_reach_two_workers_that_are_about_to_sleep() {
+    check(|| {
+        let (node, workers) = Node::new(2, true);
+        let turns = Arc::new((Mutex::new(0), Condvar::new()));
+        // A turn lasts until the other one began: neither worker can do both.
+        let threads: Vec<_> = workers
+            .into_iter()
+            .map(|worker| {
+                let (node, turns) = (Arc::clone(&node), Arc::clone(&turns));
+                thread::spawn(move || {
+                    assert!(node.next(&worker));
+                    let (count, changed) = &*turns;
+                    let mut begun = count.lock().unwrap();
+                    *begun += 1;
+                    changed.notify_all();
+                    // Who began first and sat at the sockets before is not there: they are told of before the turn.
+                    while *begun < 2 {
+                        begun = changed.wait(begun).unwrap();
+                    }
+                })
+            })
+            .collect();
+        node.inject();
+        node.inject();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_first_socket_sends_a_sleeping_worker_to_wait_for_it() {
+    check(|| {
+        let (node, mut workers) = Node::new(1, false);
+        let worker = play(&node, workers.pop().unwrap(), 1);
+        node.open();
+        node.sockets.tell();
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn a_close_reaches_a_worker_at_the_sockets() {
+    check(|| {
+        let (node, mut workers) = Node::new(1, true);
+        let worker = workers.pop().unwrap();
+        let thread = thread::spawn({
+            let node = Arc::clone(&node);
+            move || assert!(!node.next(&worker))
+        });
+        node.pool.close();
+        node.beds[0].wake(|| node.sockets.wake());
+        thread.join().unwrap();
+    });
+}
