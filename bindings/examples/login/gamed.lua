@@ -8,13 +8,6 @@ local last = 0
 ---@type table<string, { uid: string, subid: string, agent: integer }>
 local users = {}
 
-skynet.register_protocol {
-    name = "client",
-    id = skynet.PTYPE_CLIENT,
-    pack = function(...) return ... end,
-    unpack = skynet.tostring,
-}
-
 local conf = {}
 
 function conf.login_handler(uid, secret)

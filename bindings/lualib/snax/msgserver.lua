@@ -10,6 +10,12 @@ local gateserver = require "snax.gateserver"
 
 local b64encode, b64decode = crypt.base64encode, crypt.base64decode
 
+-- Handlers pass requests on to agents as messages of this class, and rely on it being here.
+skynet.register_protocol {
+    name = "client",
+    id = skynet.PTYPE_CLIENT,
+}
+
 local msgserver = {}
 
 ---@class snax.msgserver.User

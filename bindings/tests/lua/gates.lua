@@ -207,6 +207,8 @@ local function check_login()
     send(fd, "something else", 1)
     check.eq("replayed", receive(fd), "ANN:echo 1 1")
     check.eq("not called", skynet.call(users, "lua", "kick", "count"), 3)
+    send(fd, "agent", 4)
+    check.eq("by an agent", receive(fd), "passed on: agent 1 4")
     -- A response that is still to come goes to the new connection.
     send(fd, "slow", 5)
     skynet.sleep(2)

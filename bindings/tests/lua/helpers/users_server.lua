@@ -3,6 +3,7 @@ local skynet = require "skynet"
 local msgserver = require "snax.msgserver"
 
 local count = 0
+local agent
 local server = {}
 
 function server.login_handler(uid, secret)
@@ -22,6 +23,11 @@ function server.request_handler(username, text)
     assert(subid == "1" and name == "sample" and msgserver.ip(username):find "^127")
     if text == "raise" then error "raised in a request" end
     if text == "slow" then skynet.sleep(20) end
+    if text == "agent" then
+        -- The class `client` is msgserver's: nobody registers it here.
+        agent = agent or skynet.newservice "users_agent"
+        return skynet.tostring(skynet.rawcall(agent, "client", text))
+    end
     return uid:upper() .. ":" .. text
 end
 
