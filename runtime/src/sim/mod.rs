@@ -8,6 +8,8 @@
 //! handles a message, and may let time pass. That is what a thread looks like that is slow, or that the system has
 //! put aside.
 //!
+//! Sockets can be on a network that is simulated too ([`SimNetwork`]).
+//!
 //! ```
 //! use skein_arena::{Arena, Options};
 //! use skein_runtime::{Settings, sim::Simulation};
@@ -29,10 +31,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod net;
+
 use std::{
     cell::{Cell, RefCell},
     sync::Arc,
+    time::Duration,
 };
+
+pub use net::SimNetwork;
 
 use skein_arena::{
     Arena, Block,
@@ -46,6 +53,7 @@ use crate::{
         cpu::CpuMeter,
         threads::{self, Played},
     },
+    socket::{Poller, System},
     timer::{self, clock::Clock},
 };
 
@@ -74,6 +82,10 @@ pub enum Actor {
     Worker(usize),
     /// The timer's thread, which keeps watch over the workers too.
     Timer,
+    /// Who serves sockets, when some are ready; only with a [`SimNetwork`].
+    Sockets,
+    /// That network, while something is under way.
+    Network,
 }
 
 /// What a worker is doing.
@@ -103,6 +115,8 @@ pub struct Simulation {
     players: Vec<Player>,
     timer_ended: Cell<bool>,
     batch: RefCell<Vec<Block>>,
+    network: Option<SimNetwork>,
+    poller: RefCell<Poller>,
 }
 
 impl Simulation {
@@ -110,10 +124,31 @@ impl Simulation {
     ///
     /// # Errors
     /// A setting is wrong.
-    pub fn new(mut settings: Settings, arena: Arena) -> Result<Self, StartError> {
+    pub fn new(settings: Settings, arena: Arena) -> Result<Self, StartError> {
+        let system = crate::socket::Sockets::of_kernel().map_err(StartError::Sockets)?;
+        Self::assemble(settings, arena, system, None)
+    }
+
+    /// The same, with its sockets on a network that is simulated too.
+    ///
+    /// # Errors
+    /// A setting is wrong.
+    pub fn with_network(
+        settings: Settings,
+        arena: Arena,
+        network: SimNetwork,
+    ) -> Result<Self, StartError> {
+        Self::assemble(settings, arena, Box::new(network.clone()), Some(network))
+    }
+
+    fn assemble(
+        mut settings: Settings,
+        arena: Arena,
+        system: Box<dyn System>,
+        network: Option<SimNetwork>,
+    ) -> Result<Self, StartError> {
         settings.fill_defaults();
         let clock = Arc::new(SimClock::default());
-        let system = crate::socket::Sockets::of_kernel().map_err(StartError::Sockets)?;
         let node = Node::assemble(settings, arena, Arc::clone(&clock) as Arc<dyn Clock>, system)?;
         let players = (0..node.scheduler.workers()).map(|index| Player {
             worker: node.scheduler.employ(index),
@@ -121,7 +156,15 @@ impl Simulation {
             doing: Cell::new(Doing::Awake),
         });
         let players = players.collect();
-        Ok(Self { node, clock, players, timer_ended: Cell::new(false), batch: RefCell::default() })
+        Ok(Self {
+            node,
+            clock,
+            players,
+            timer_ended: Cell::new(false),
+            batch: RefCell::default(),
+            network,
+            poller: RefCell::default(),
+        })
     }
 
     /// The node.
@@ -163,13 +206,15 @@ impl Simulation {
                 let due = self.node.timer.wakes_at().is_some_and(|at| at <= self.now());
                 !self.timer_ended.get() && (due || self.node.timer.is_closed())
             }
+            Actor::Sockets => self.network.as_ref().is_some_and(SimNetwork::has_ready),
+            Actor::Network => self.network.as_ref().is_some_and(SimNetwork::is_moving),
         }
     }
 
     /// Everybody who could step now.
     pub fn ready(&self) -> impl Iterator<Item = Actor> {
         let workers = (0..self.players.len()).map(Actor::Worker);
-        workers.chain([Actor::Timer]).filter(|it| self.is_ready(*it))
+        workers.chain([Actor::Timer, Actor::Sockets, Actor::Network]).filter(|it| self.is_ready(*it))
     }
 
     /// When one who sleeps will wake up by himself; it may be past.
@@ -178,7 +223,7 @@ impl Simulation {
     }
 
     /// Has an actor step: a worker until its turn ends or it goes to sleep, the timer until it has sent a batch and looked
-    /// at the workers.
+    /// at the workers, the network until it has moved something.
     ///
     /// # Panics
     /// If it is not ready.
@@ -191,6 +236,12 @@ impl Simulation {
                 timer::work(&self.node, &mut self.batch.borrow_mut());
                 self.node.timer.lie_down();
             }
+            Actor::Sockets => {
+                let (network, mut poller) = (self.node.network(), self.poller.borrow_mut());
+                network.wait(&mut poller, Some(Duration::ZERO)).expect("a simulated network waits for nothing");
+                network.serve(&mut poller);
+            }
+            Actor::Network => self.network.as_ref().expect("it is ready").step(),
         }
     }
 
