@@ -14,7 +14,7 @@ class Figure:
     script: str
     name: str
     label: str
-    kind: str = "ratio"  # or "most"
+    kind: str = "ratio"  # or "most"; "time": only wall time counts, for what waits instead of working
     mark: float | None = None  # the first mark
     goal: float | None = None
     rate: bool = True  # whether wall time means something, beside CPU time
@@ -76,6 +76,12 @@ FIGURES = [
                             ("response", "a response packed"), ("unpack_response", "… taken apart")]
         for size, name in [("small", "64 B"), ("frame", "30 KB"), ("parts", "256 KiB")]
     ],
+    Figure("nodes", "node_call", "a call to another node, 64 B", mark=2, goal=3),
+    Figure("nodes", "node_calls_64", "… 64 of them at a time", mark=2, goal=3),
+    Figure("nodes", "node_call_32k", "… of 32 KB"),
+    Figure("nodes", "node_call_256k", "… of 256 KiB and back", "time", mark=10, goal=20),
+    Figure("nodes", "node_calls_256k_8", "… 8 of them at a time"),
+    Figure("nodes", "node_send", "a message to another node"),
     *[
         Figure("records", f"sproto_{what}_{value}", f"sproto: {what}, {label}", mark=1.5)
         for what in ["encode", "decode", "pack", "unpack"]

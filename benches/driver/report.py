@@ -34,15 +34,17 @@ def said(results, program, figure, name):
 
 
 def ratios(results, figure):
-    """Of CPU time (or of what is measured) and of wall time; `None` where there is none."""
+    """Of CPU time (or of what is measured, or of wall time where only that counts) and of wall time; `None` where there is none."""
     if figure.kind == "most":
         return results.ratio(figure), None
+    if figure.kind == "time":
+        return results.ratio(figure, ".wall"), results.ratio(figure, ".wall")
     return results.ratio(figure, ".cpu"), results.ratio(figure, ".wall") if figure.rate else None
 
 
 def spread(results, figure):
     """Between which values the first of [`ratios`] was in single rounds."""
-    return results.spread(figure, "" if figure.kind == "most" else ".cpu")
+    return results.spread(figure, {"most": "", "time": ".wall"}.get(figure.kind, ".cpu"))
 
 
 def bounds(results, figure):

@@ -151,6 +151,113 @@ fn every_command_answers() {
     node.wait_for("stdout", "disconnect");
 }
 
+/// A service with the calls that X3 speaks of.
+const SLEEPER: &str = r#"
+local skynet = require "skynet"
+require "skynet.manager"
+local name = ...
+if name == "leaves" then
+    skynet.start(skynet.exit)
+elseif name == "fails" then
+    skynet.start(function() error "on purpose" end)
+else
+    skynet.start(function()
+        skynet.dispatch("lua", function(_, _, what, ti)
+            if what == "sleep" then skynet.sleep(ti) return skynet.retpack "slept" end
+            skynet.wait()
+        end)
+        if name then skynet.register(name) end
+    end)
+end
+"#;
+
+/// The lines of an answer that are not its end, each cut at its tabs.
+fn fields(answer: &str) -> Vec<Vec<&str>> {
+    answer.lines().filter(|it| !it.starts_with("<CMD")).map(|it| it.split('\t').collect()).collect()
+}
+
+fn is_address(text: &str) -> bool {
+    text.len() == 9 && text.starts_with(':') && text[1..].chars().all(|it| it.is_ascii_hexdigit())
+}
+
+/// The values of `key:value` fields, by these keys in this order.
+#[track_caller]
+fn values<'a>(fields: &[&'a str], keys: &[&str]) -> Vec<&'a str> {
+    let split: Vec<_> = fields.iter().map(|it| it.split_once(':').unwrap_or((it, ""))).collect();
+    assert_eq!(split.iter().map(|it| it.0).collect::<Vec<_>>(), keys);
+    split.into_iter().map(|it| it.1).collect()
+}
+
+#[test]
+fn answers_are_laid_out_as_in_skynet() {
+    let site = site();
+    site.write("sleeper.lua", SLEEPER);
+    let mut node = site.start(&["config"]);
+    let mut console = Console::connect(&mut node);
+    // X1
+    assert_eq!(console.until("\n"), "Welcome to skynet console\n", "X1");
+    assert_eq!(console.ask("nonsense"), "Invalid command, type help for command list\n\n<CMD Error>\n", "X1");
+    // X4
+    let started = console.ask("start sleeper .a");
+    let address = fields(&started)[0][0];
+    assert!(is_address(address) && started == format!("{address}\tsleeper\n<CMD OK>\n"), "X4 {started}");
+    assert_eq!(console.ask("start sleeper leaves"), "Exit\n<CMD OK>\n", "X4");
+    assert_eq!(console.ask("start sleeper fails"), "Failed\n<CMD OK>\n", "X4");
+    // X2
+    let list = console.ask("list");
+    assert!(list.ends_with("<CMD OK>\n"), "X2 {list}");
+    for line in fields(&list) {
+        assert!(line.len() == 2 && is_address(line[0]) && line[1].starts_with("snlua "), "X2 list {line:?}");
+    }
+    assert!(list.contains(&format!("{address}\tsnlua sleeper .a\n")), "X2 {list}");
+    for line in fields(&console.ask("stat")) {
+        let found = values(&line[1..], &["cpu", "message", "mqlen", "task"]);
+        assert!(is_address(line[0]) && found.iter().all(|it| it.parse::<f64>().is_ok()), "X2 stat {line:?}");
+    }
+    for line in fields(&console.ask("mem")) {
+        let (size, name) = line[1].split_once(" Kb (snlua ").unwrap_or_else(|| panic!("X2 mem {line:?}"));
+        assert!(is_address(line[0]) && size.parse::<f64>().is_ok() && name.ends_with(')'), "X2 mem {line:?}");
+    }
+    console.send("call .a 'wait'\n");
+    let mut other = Console::connect(&mut node);
+    other.until("\n");
+    let task = loop {
+        let task = other.ask("task .a");
+        if task.contains("session: ") {
+            break task;
+        }
+    };
+    let first = fields(&task)[0].join("\t");
+    assert!(first.starts_with("thread: 0x") && first.contains(" session: "), "X2 task {task}");
+    let unique = other.ask("uniqtask .a");
+    assert!(unique.starts_with("1\tsessions:["), "X2 uniqtask {unique}");
+    for line in fields(&other.ask("netstat")) {
+        let known = [
+            "accept", "address", "id", "peer", "read", "reading", "rtime", "sock", "type", "wbuffer",
+            "write", "writing", "wtime",
+        ];
+        let keys: Vec<_> = line.iter().map(|it| it.split(':').next().expect("a key")).collect();
+        assert!(keys.is_sorted() && keys.iter().all(|it| known.contains(it)), "X2 netstat {line:?}");
+        assert!(line.iter().any(|it| it.strip_prefix("address:").is_some_and(is_address)), "X2 {line:?}");
+    }
+    assert_eq!(other.ask("getenv thread"), "thread\t2\n<CMD OK>\n", "X2");
+    assert!(other.ask("ping .launcher").ends_with("\n<CMD OK>\n"), "X2");
+    assert!(other.ask(&format!("ping {}", &address[1..])).ends_with("\n<CMD OK>\n"), "X2 without the colon");
+    assert!(other.ask("ping zzz").contains("Need an address\n<CMD Error>\n"), "X2");
+    assert!(other.ask("ping .zzz").contains("Not a valid name\n<CMD Error>\n"), "X2");
+    // X3
+    other.ask("start sleeper .b");
+    assert_eq!(other.ask("call .b 'sleep',1"), "1\tslept\nn\t1\n<CMD OK>\n", "X3");
+    assert!(other.ask("call .b").contains("need arguments\n<CMD Error>\n"), "X3");
+    // X4
+    let killed = other.ask("kill .a");
+    assert_eq!(killed, format!("{address}\tsnlua sleeper .a\n<CMD OK>\n"), "X4");
+    assert_eq!(other.ask("exit .b"), "<CMD OK>\n", "X4");
+    // X6, first half: the console whose call will never be answered now is told so.
+    assert!(console.until(">\n").ends_with("<CMD Error>\n"), "X6");
+    assert!(console.ask("ping .launcher").ends_with("\n<CMD OK>\n"), "X6");
+}
+
 #[test]
 fn a_request_over_http_gets_an_answer_with_a_head() {
     let site = site();
@@ -161,11 +268,11 @@ fn a_request_over_http_gets_an_answer_with_a_head() {
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
-    assert_eq!(body, "Welcome to skynet console\n1\t2\nn\t1\n<CMD OK>\n");
+    assert_eq!(body, "Welcome to skynet console\n1\t2\nn\t1\n<CMD OK>\n", "X5");
 
     let mut post = Console::connect(&mut node);
     post.send("POST / HTTP/1.1\r\nContent-Length: 13\r\n\r\nping .main\r\n ");
-    assert!(post.rest().ends_with("0\n<CMD OK>\n"));
+    assert!(post.rest().ends_with("0\n<CMD OK>\n"), "X5");
 
     let mut large = Console::connect(&mut node);
     large.send("POST / HTTP/1.1\r\nContent-Length: 8193\r\n\r\n");
@@ -211,7 +318,7 @@ fn a_service_is_debugged_line_by_line() {
     console.until(PROMPT);
     assert!(other.until(">\n").contains("1\t41\n"));
     console.send("cont\n");
-    assert_eq!(console.until("\n"), "<CMD OK>\n");
+    assert_eq!(console.until("\n"), "<CMD OK>\n", "X6");
     let log = node.wait_for("stdout", "Leave debug mode");
     assert!(log.contains("Attach to :00000008") && log.contains("Enter debug mode"), "{log}");
     // Who hangs up ends the session.

@@ -131,6 +131,81 @@ fn two_nodes_call_each_other_until_one_dies() {
     assert!(out.contains("Master disconnect"), "{out}");
 }
 
+/// Has a channel, and says what came over it.
+const PUBLISHER: &str = r#"
+local skynet = require "skynet"
+local harbor = require "skynet.harbor"
+local multicast = require "skynet.multicast"
+local datacenter = require "skynet.datacenter"
+skynet.start(function()
+    local got = {}
+    local channel = multicast.new { dispatch = function(_, source, ...) got[#got + 1] = table.concat({ source >> 24, ... }, ":") end }
+    channel:subscribe()
+    skynet.dispatch("lua", function(_, _, what, ...)
+        if what == "publish" then
+            channel:publish(...)
+            skynet.retpack()
+        elseif what == "got" then
+            skynet.retpack(table.concat(got, " "))
+        elseif what == "delete" then
+            channel:delete()
+            skynet.retpack()
+        end
+    end)
+    harbor.globalname "PUBLISHER"
+    datacenter.set("channel", channel.channel)
+    print "published"
+end)
+"#;
+
+const SUBSCRIBER: &str = r#"
+local skynet = require "skynet"
+local multicast = require "skynet.multicast"
+local datacenter = require "skynet.datacenter"
+require "skynet.manager"
+skynet.start(function()
+    local ok, why = xpcall(function()
+        local id = datacenter.wait "channel"
+        local got = {}
+        local channel = multicast.new {
+            channel = id,
+            dispatch = function(_, source, ...) got[#got + 1] = table.concat({ source >> 24, ... }, ":") end,
+        }
+        channel:subscribe()
+        for i = 1, 20 do skynet.call("PUBLISHER", "lua", "publish", i) end
+        -- What a node publishes to a channel of another one comes back to it.
+        for i = 21, 40 do channel:publish(i) end
+        local large = ("x"):rep(100000)
+        skynet.call("PUBLISHER", "lua", "publish", large)
+        while #got < 41 do skynet.sleep(1) end
+        for i = 1, 40 do assert(got[i] == (i <= 20 and "1:" or "2:") .. i, got[i]) end
+        assert(got[41] == "1:" .. large)
+        local there = skynet.call("PUBLISHER", "lua", "got")
+        assert(there:find "^1:1 1:2 " and there:find " 2:40 1:xxx", there)
+        channel:unsubscribe()
+        skynet.call("PUBLISHER", "lua", "publish", "nobody here")
+        channel:subscribe()
+        skynet.call("PUBLISHER", "lua", "publish", "last")
+        while #got < 42 do skynet.sleep(1) end
+        assert(got[42] == "1:last", got[42])
+        skynet.call("PUBLISHER", "lua", "delete")
+        print "fine"
+    end, debug.traceback)
+    if not ok then print(why) end
+    skynet.abort()
+end)
+"#;
+
+#[test]
+fn a_channel_has_subscribers_on_two_nodes() {
+    let network = Network::new();
+    let first = network.site(1, PUBLISHER);
+    let mut one = first.start(&["config"]);
+    one.wait_for("stdout", "published");
+    let ended = network.site(2, SUBSCRIBER).run();
+    assert!(ended.stdout.contains("\nfine\n"), "{}\n{}", ended.stdout, first.read("stdout"));
+}
+
 /// What was recorded: a service that knows a few words.
 const RECORDED: &str = r#"
 local skynet = require "skynet"

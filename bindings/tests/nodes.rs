@@ -25,6 +25,7 @@ function commands.set(key, value) kept[key] = value return true end
 function commands.get(key) return kept[key] end
 function commands.echo(...) return ... end
 function commands.once(id) executed:write(id, "\n") return id end
+function commands.slow(ti, ...) skynet.sleep(ti) return ... end
 function commands.hang(id) executed:write(id, "\n") skynet.wait() end
 function commands.push(n) pushed[#pushed + 1] = n end
 function commands.pushed() local all = pushed pushed = {} return table.concat(all, " ") end
@@ -355,6 +356,58 @@ fn deadlines_hold_while_nothing_comes_through() {
     assert!(ended.stdout.contains("\nfine\n"), "{}", ended.stdout);
     assert!(!ended.stdout.contains("unknown session"), "{}", ended.stdout);
     assert_eq!(store.read("executed"), "");
+}
+
+#[test]
+fn a_connection_that_falls_silent_is_given_up() {
+    let store = Site::with_main(STORE);
+    let mut node = store.start(&["config"]);
+    let relay = Relay::to(port_of(&mut node));
+    let site = caller(
+        relay.port,
+        r#"
+        cluster.reload { db = port }
+        assert(cluster.call("db", "@kv", "echo", 1) == 1)
+        print "freeze"
+        wait_for "frozen"
+        local begin = skynet.now()
+        assert(not pcall(cluster.call, "db", "@kv", "echo", 2))
+        assert(skynet.now() - begin >= 100)
+        print "thaw"
+        assert(again("db", "@kv", "echo", 3) == 3)
+        local link = cluster.links().db
+        assert(link.drops > 0 and link.problem:find "no answer for", link.problem)
+        "#,
+    );
+    site.config(&format!("store = '127.0.0.1:{}'\ncluster_silence = 1.2", relay.port));
+    let mut running = site.start(&["config"]);
+    running.wait_for("stdout", "freeze");
+    let held = relay.frozen.lock().expect("no panic");
+    site.write("frozen", "");
+    running.wait_for("stdout", "thaw");
+    drop(held);
+    let ended = running.wait();
+    assert!(ended.stdout.contains("\nfine\n"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_request_may_take_longer_than_a_connection_may_be_silent() {
+    let store = Site::with_main(STORE);
+    let mut node = store.start(&["config"]);
+    let port = port_of(&mut node);
+    let site = caller(
+        port,
+        r#"
+        cluster.reload { db = port }
+        assert(cluster.call("db", "@kv", "slow", 800, "x") == "x")
+        local link = cluster.links().db
+        assert(link.drops == 0 and link.requests == 1)
+        "#,
+    );
+    // It is asked after 3 seconds, and has 3 more to answer.
+    site.config(&format!("store = '127.0.0.1:{port}'\ncluster_silence = 6"));
+    let out = runs(&site);
+    assert!(!out.contains("unknown session") && !out.contains("name not found"), "{out}");
 }
 
 #[test]

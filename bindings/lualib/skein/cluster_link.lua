@@ -23,9 +23,10 @@ local BROKEN <const> = "Invalid large response"
 local CONNECT_PATIENCE <const> = 500
 local FIRST_PAUSE <const> = 10
 local LONGEST_PAUSE <const> = 200
-local LOOK_EVERY <const> = 500
-local SILENCE <const> = 1500
-local PATIENCE <const> = 3000
+--- A connection that is silent for so long although it should not is lost; after half of it, it is asked.
+local PATIENCE <const> = (tonumber(skynet.getenv "cluster_silence") or 30) * 100 // 1 | 0
+local SILENCE <const> = PATIENCE // 2
+local LOOK_EVERY <const> = math.max(PATIENCE // 6, 1)
 
 ---@class skein.cluster.Request
 ---@field answer fun(ok: boolean, message: string|lightuserdata?, size: integer?)

@@ -49,7 +49,7 @@ local function check_order()
         skynet.sleep(1)
     end
     for i = 1, 50 do
-        check.eq("pipelined", out[i], "n" .. i .. "!")
+        check.eq("K15 pipelined", out[i], "n" .. i .. "!")
     end
     check.eq("one connection", count(), 1)
     check.eq("padding", c:request("pad", line, { "d", "ing\n" }), "padding!")
@@ -59,7 +59,7 @@ local function check_order()
         return true, sock:readline(), number < 3
     end)
     check.eq("more", table.concat(values, ","), "1,2,3")
-    check.raises("ok = false", "refused: a!", c.request, c, "a\n", function(sock)
+    check.raises("K15 ok = false", "refused: a!", c.request, c, "a\n", function(sock)
         return false, "refused: " .. sock:readline()
     end)
     local object = {}
@@ -79,15 +79,15 @@ local function check_order()
     skynet.fork(function() first = table.pack(pcall(c.request, c, "a\n", throw)) end)
     skynet.fork(function() second = table.pack(pcall(c.request, c, "b\n", line)) end)
     skynet.sleep(10)
-    check.contains("thrower", tostring(first[2]), "reader throws")
-    check.contains("others", tostring(second[2]), "reader throws")
-    check.eq("again", c:request("c\n", line), "c!")
-    check.eq("a second connection", count(), 2)
+    check.contains("K15 thrower", tostring(first[2]), "reader throws")
+    check.contains("K15 others", tostring(second[2]), "reader throws")
+    check.eq("K15 again", c:request("c\n", line), "c!")
+    check.eq("K15 a second connection", count(), 2)
 
     -- The peer closes.
     ok, err = pcall(c.request, c, "drop\n", line)
-    check.ok("lost", not ok and err == socketchannel.error)
-    check.eq("lost", tostring(err), "[Error: socket]")
+    check.ok("K16 lost", not ok and err == socketchannel.error)
+    check.eq("K16 lost", tostring(err), "[Error: socket]")
     check.eq("third", c:request("d\n", line), "d!")
     c:request "drop\n"
     skynet.sleep(10)
@@ -99,7 +99,7 @@ local function check_order()
     c:close()
     skynet.sleep(5)
     check.eq("closed while waiting", first[1], false)
-    check.ok("request on a closed channel", not pcall(c.request, c, "x\n", line))
+    check.ok("K16 request on a closed channel", not pcall(c.request, c, "x\n", line))
     check.eq("open again", c:connect(true), true)
     check.eq("open again", c:request("f\n", line), "f!")
     c:close()
@@ -171,9 +171,9 @@ end
 local function check_hosts()
     local c = socketchannel.channel { host = "127.0.0.1", port = 1 }
     local ok, err = pcall(c.connect, c, true)
-    check.ok("refused", not ok and err == socketchannel.error)
+    check.ok("K17 refused", not ok and err == socketchannel.error)
     ok, err = pcall(c.request, c, "x\n", line)
-    check.ok("refused", not ok and err == socketchannel.error)
+    check.ok("K17 refused", not ok and err == socketchannel.error)
 
     local function echo(fd, text) socket.write(fd, text .. "\n") end
     local port = listen(echo)
