@@ -4,6 +4,7 @@
 --- they go to the socket directly. A frame that is none raises in its task, and the connection goes on.
 local skynet = require "skynet"
 local core = require "skynet.cluster.core"
+local native = require "skein.cluster"
 local new_output = require "skein.cluster_output"
 
 local clusterd, gate, fd = ...
@@ -11,9 +12,8 @@ clusterd, gate, fd = math.tointeger(clusterd), math.tointeger(gate), math.tointe
 
 local output = new_output(fd)
 
---- Large requests that are not complete, by session. Their first element is how many bytes they will have; nothing comes behind it when
---- what came does not fit.
----@type table<integer, { [integer]: any, address: integer|string|nil, push: boolean?, tag: string?, left: integer }>
+--- Large requests that are not complete, by session.
+---@type table<integer, { message: skein.cluster.Assembly, address: integer|string|nil, push: boolean?, tag: string? }>
 local large = {}
 
 --- The tag of the next request.
@@ -54,13 +54,16 @@ end
 
 ---------------------------------------------------------------------------------------------------------------------- answers
 
+--- A response of more bytes goes in parts.
+local LARGE <const> = 0x8000
+
 --- Sends a response. Large ones of different requests take turns.
 local function respond(session, ok, message, size)
-    local response = core.packresponse(session, ok, message, size)
-    if type(response) == "string" then
-        output:send(nil, response)
+    if ok and size > LARGE then
+        message, size = native.keep(message, size)
+        output:large(nil, native.announce(nil, session, size), message, size, session, true)
     else
-        output:send(nil, response[1], response, 2)
+        output:send(nil, core.packresponse(session, ok, message, size))
     end
 end
 
@@ -79,7 +82,8 @@ local function serve(address, session, message, size, push, tag)
         skynet.trash(message, size)
         local handle = ok and type(name) == "string" and handle_of(name)
         if handle then
-            respond(session, true, skynet.packstring(handle))
+            local answer = skynet.packstring(handle)
+            respond(session, true, answer, #answer)
         else
             fail(session, push, "name not found")
         end
@@ -119,23 +123,14 @@ local function take_part(session, message, size, more)
             skynet.trash(message, size)
             return fail(session, false, "Invalid name")
         end
-        request = { left = -1 }
+        -- It was not announced, and will not be whole.
+        request = { message = native.assembly(0) }
         large[session] = request
     end
-    if request.left >= size then
-        core.append(request, message, size)
-        request.left = request.left - size
-    else
-        -- It is not kept: a total is only believed when that many bytes have come.
-        request.left = -1
-        skynet.trash(message, size)
-    end
+    if size > 0 then native.add(request.message, message, size) end
     if more then return end
     large[session] = nil
-    local whole, length
-    if request.left == 0 then
-        whole, length = core.concat(request)
-    end
+    local whole, length = native.finish(request.message)
     if not whole then return fail(session, request.push, "Invalid large req") end
     serve(request.address, session, whole, length, request.push, request.tag)
 end
@@ -156,7 +151,7 @@ skynet.register_protocol {
             local tag = trace_tag
             trace_tag = nil
             if more then
-                large[session] = { size, address = address, push = push, tag = tag, left = size }
+                large[session] = { message = native.assembly(size), address = address, push = push, tag = tag }
             else
                 serve(address, session, message, size, push, tag)
             end

@@ -298,3 +298,101 @@ fn strings_alone_are_packed_in_the_other_form() {
     assert!(probe.error("c.unpackresponse(pointer(0), 5)").contains("not held by this service"));
     assert_eq!(probe.state.blocks_in_hand(), 0);
 }
+
+#[test]
+fn large_messages_are_taken_apart_and_put_together_as_blocks() {
+    let probe = probe();
+    for size in [0x8000, 0x8001, 0x10000, 100_000] {
+        hold(&probe, &text(size));
+        probe.globals.set("text", string(&probe.lua, &text(size))).unwrap();
+        probe.eval::<()>(
+            "n = require 'skein.cluster'
+            local function frames(head, is_response)
+                local all, p, s = { head }, nil, nil
+                for from = 0, size - 1, 0x8000 do
+                    p, s = n.part(held, size, from, 5, is_response)
+                    all[#all + 1] = core.tostring(p, s)
+                    trash(p, s)
+                end
+                return all
+            end
+            -- The frames are those of skynet's functions.
+            local function same(a, b)
+                assert(#a == #b)
+                for i = 1, #a do assert(a[i] == b[i], i) end
+            end
+            local response = c.packresponse(5, true, text)
+            if size > 0x8000 then same(frames(n.announce(nil, 5, size), true), response) end
+            local p = c.concat { #text, text }
+            local head, _, parts = c.packrequest('@name', 5, p, size)
+            table.insert(parts, 1, head)
+            same(frames(n.announce('@name', 5, size), false), parts)
+            p = c.concat { #text, text }
+            local push = c.packpush(7, 5, p, size)
+            assert(n.announce(7, 5, size, true) == push)
+
+            -- And back.
+            local function block(body)
+                return c.concat { #body, body }
+            end
+            local a
+            for i, frame in ipairs(type(response) == 'table' and response or {}) do
+                local session, kind, data, length = n.response(block(frame:sub(3)))
+                assert(session == 5 and kind == (i == 1 and 2 or i == #response and 4 or 3))
+                if kind == 2 then
+                    assert(data == size)
+                    a = n.assembly(data)
+                else
+                    assert(n.finish(n.assembly(1)) == nil)
+                    assert(n.add(a, data, length))
+                end
+            end
+            if a then
+                local p, s = n.finish(a)
+                assert(s == size and core.tostring(p, s) == text)
+                trash(p, s)
+                assert(n.finish(a) == nil and n.add(a, block 'x') == false)
+            end
+            trash(held, size)",
+        );
+        assert_eq!(probe.state.blocks_in_hand(), 0);
+    }
+    probe.eval::<()>(
+        "local function block(body) return c.concat { #body, body } end
+        local function response(body) return n.response(block(body)) end
+        local session, kind, p, s = response '\\7\\0\\0\\0\\1abc'
+        assert(session == 7 and kind == 1 and core.tostring(p, s) == 'abc')
+        trash(p, s)
+        assert(select('#', response '\\7\\0\\0\\0\\1') == 3 and select(3, response '\\7\\0\\0\\0\\1') == '')
+        assert(select(2, response '\\7\\0\\0\\0\\0why') == 0 and select(3, response '\\7\\0\\0\\0\\0why') == 'why')
+        for _, body in ipairs { '\\7\\0\\0\\0', '\\7\\0\\0\\0\\5', '\\7\\0\\0\\0\\2abc', '\\7\\0\\0\\0\\2abcde' } do
+            assert(select('#', response(body)) == 0)
+        end
+        -- More than was announced, and less.
+        local a = n.assembly(5)
+        assert(n.add(a, block 'abc') and n.finish(a) == nil)
+        a = n.assembly(5)
+        assert(n.add(a, block 'abc') and not n.add(a, block 'def') and not n.add(a, block 'de') and n.finish(a) == nil)
+        -- What another node announces costs nothing.
+        a = n.assembly(0xffffffff)
+        assert(n.add(a, block 'abc') and n.finish(a) == nil)
+        p, s = n.keep(block 'kept')
+        assert(core.tostring(p, s) == 'kept')
+        trash(p, s)",
+    );
+    for (call, error) in [
+        ("n.assembly(-1)", "-1 is no size of a message"),
+        ("n.assembly(1 << 32)", "is no size of a message"),
+        ("n.announce('x', 1, 5)", "5 is no size of a large message"),
+        ("n.announce('', 1, 0x8000)", "name length is invalid"),
+        ("n.announce({}, 1, 0x8000)", "name is not a string"),
+        ("n.announce('x', 0, 0x8000)", "Invalid request session 0"),
+        ("n.part(pointer(16), 5, 0, 1)", "not held by this service"),
+        ("n.response(pointer(16), 5)", "not held by this service"),
+        ("n.keep(pointer(16), 5)", "not held by this service"),
+        ("n.add(n.assembly(5), pointer(16), 5)", "not held by this service"),
+        ("n.add({}, pointer(16), 5)", "assembly of skein.cluster expected"),
+    ] {
+        assert!(probe.error(call).contains(error), "{call}: {}", probe.error(call));
+    }
+}

@@ -19,6 +19,9 @@ local LOST <const> = "[Error: socket]"
 local LATE <const> = "the deadline has passed"
 local BROKEN <const> = "Invalid large response"
 
+--- A message of so many bytes goes in parts.
+local LARGE <const> = 0x8000
+
 --- Times in 1/100 s.
 local CONNECT_PATIENCE <const> = 500
 local FIRST_PAUSE <const> = 10
@@ -31,15 +34,15 @@ local LOOK_EVERY <const> = math.max(PATIENCE // 6, 1)
 ---@class skein.cluster.Request
 ---@field answer fun(ok: boolean, message: string|lightuserdata?, size: integer?)
 ---@field since integer
----@field parts table?  of a large response
----@field left integer?  bytes of it that did not come yet
+---@field large skein.cluster.Assembly?  of a large response
 ---@field unit skein.cluster.Unit?  may still be cancelled
 
 ---@class skein.cluster.Entry
 ---@field source integer
 ---@field session integer?  of a request
 ---@field frame string
----@field parts string[]?
+---@field message lightuserdata?  of a large one
+---@field size integer?
 
 ---@class skein.cluster.Link
 ---@field host string?
@@ -95,11 +98,17 @@ local function finish(session, ok, ...)
     request.answer(ok, ...)
 end
 
+--- Lets go of the message of what will not be sent.
+local function forget(entry)
+    if entry.message then skynet.trash(entry.message, entry.size) end
+end
+
 local function fail_all(why)
     local waiting, backlog = link.waiting, link.backlog
     link.waiting, link.late, link.backlog = {}, {}, {}
     for _, entry in ipairs(backlog) do
-        if not entry.session then stats.lost_pushes = stats.lost_pushes + 1 end
+        forget(entry)
+        if not waiting[entry.session] then stats.lost_pushes = stats.lost_pushes + 1 end
     end
     for _, request in pairs(waiting) do
         stats.failed = stats.failed + 1
@@ -109,46 +118,45 @@ end
 
 ---------------------------------------------------------------------------------------------------------------------- responses
 
---- A part of a large response. More than was announced is not kept.
-local function collect(request, data)
-    local parts = request.parts
-    if not parts then
-        -- The first one says how many bytes there are.
-        request.parts = { data }
-        request.left = math.type(data) == "integer" and data or 0
-    elseif #data <= request.left then
-        request.left = request.left - #data
-        parts[#parts + 1] = data
-    else
-        request.left = -1
-    end
-end
+--- What a unit of a response holds: 0 a text, 1 a whole one, 2 how large one is, 3 and 4 a part and the last one.
+local WHOLE <const>, BEGIN <const>, PART <const>, END <const> = 1, 2, 3, 4
 
---- Takes the body of a frame. False: it is no response.
-local function take(body)
-    local session, ok, data, more = core.unpackresponse(body)
+--- Takes a unit of a response, a block with its size, or what `kind` says. False: it is none.
+---@param session integer?
+---@param kind integer
+---@param data string|lightuserdata|integer
+---@param size integer?
+---@return boolean
+local function take(session, kind, data, size)
     if not session then return false end
-    stats.bytes_in = stats.bytes_in + #body + 2
     proven = true
     local request = link.waiting[session]
     if not request then
+        if size then skynet.trash(data, size) end
         if not link.late[session] then
             skynet.error("socket: unknown session :", session)
-        elseif not (ok and more) then
+        elseif kind ~= BEGIN and kind ~= PART then
             link.late[session] = nil
         end
-    elseif ok and more then
-        collect(request, data)
-    elseif not ok or not request.parts then
-        stats.round_trip = skynet.now() - request.since
-        finish(session, ok, data)
-    else
-        collect(request, data)
-        local message, size
-        if request.left == 0 then
-            message, size = core.concat(request.parts)
+        return true
+    end
+    local large = request.large
+    if kind == BEGIN then
+        request.large = native.assembly(data)
+    elseif kind == PART or kind == END and large then
+        if not large then
+            -- It was not announced, and will not be whole.
+            large = native.assembly(0)
+            request.large = large
         end
-        finish(session, message ~= nil, message or BROKEN, size)
+        if size then native.add(large, data, size) end
+        if kind == END then
+            local message, length = native.finish(large)
+            finish(session, message ~= nil, message or BROKEN, length)
+        end
+    else
+        stats.round_trip = skynet.now() - request.since
+        finish(session, kind == WHOLE or kind == END, data, size)
     end
     return true
 end
@@ -160,6 +168,7 @@ local connect
 --- The end of the connection.
 local function drop(why)
     local fd = link.fd
+    link.output:clear()
     link.fd, link.output = nil, nil
     link.state = "down"
     stats.drops = stats.drops + 1
@@ -180,7 +189,12 @@ local function submit(entry)
         table.insert(link.backlog, entry)
         return
     end
-    local unit = output:send(entry.source, entry.frame, entry.parts)
+    local unit
+    if entry.message then
+        unit = output:large(entry.source, entry.frame, entry.message, entry.size, entry.session, false)
+    else
+        unit = output:send(entry.source, entry.frame)
+    end
     if output.refused then return drop "the socket takes nothing any more" end
     local request = link.waiting[entry.session]
     if request then request.unit = unit end
@@ -309,10 +323,13 @@ function event.init(fd)
 end
 
 function event.data(fd, packet, size)
-    local body = netpack.tostring(packet, size)
-    if fd ~= link.fd then return end
+    if fd ~= link.fd then
+        skynet.trash(packet, size)
+        return
+    end
     last_sign = skynet.now()
-    if not take(body) then drop "what came is no response" end
+    stats.bytes_in = stats.bytes_in + size + 2
+    if not take(native.response(packet, size)) then drop "what came is no response" end
 end
 
 function event.more()
@@ -366,16 +383,38 @@ local function ignore() end
 
 --- Sends, or keeps until there is a connection.
 local function go(entry)
-    stats.bytes_out = stats.bytes_out + #entry.frame
-    for _, part in ipairs(entry.parts or {}) do
-        stats.bytes_out = stats.bytes_out + #part
-    end
+    stats.bytes_out = stats.bytes_out + #entry.frame + (entry.size or 0)
     if link.state == "up" then
         submit(entry)
     else
         table.insert(link.backlog, entry)
         connect()
     end
+end
+
+--- The frame of a request; with the message and its size if that is to follow in parts. Takes a small message, and any when it raises.
+---@return string frame
+---@return integer next_session
+---@return lightuserdata?
+---@return integer?
+local function pack(address, message, size, push)
+    local session = link.session
+    local frame
+    if size < LARGE then
+        local make = push and core.packpush or core.packrequest
+        frame, link.session = make(address, session, message, size)
+        -- Only the parts of a large push need a session.
+        if push then link.session = session end
+        return frame, link.session
+    end
+    local ok
+    ok, frame = pcall(native.announce, address, session, size, push)
+    if not ok then
+        skynet.trash(message, size)
+        error(frame, 0)
+    end
+    link.session = session == 0x7fffffff and 1 or session + 1
+    return frame, link.session, message, size
 end
 
 --- Sends a request. `answer` is called once: with the response, or with false and why there is none. Takes the message, also when it raises.
@@ -393,8 +432,7 @@ function link.request(source, address, answer, message, size, ti, tag)
         return
     end
     local session = link.session
-    local frame, after, parts = core.packrequest(address, session, message, size)
-    link.session = after
+    local frame, after, rest, length = pack(address, message, size, false)
     if tag then frame = core.packtrace(tag(after)) .. frame end
     local request = { answer = answer or ignore, since = skynet.now() }
     link.waiting[session] = request
@@ -409,6 +447,7 @@ function link.request(source, address, answer, message, size, ti, tag)
             end
             for at, entry in ipairs(link.backlog) do
                 if entry.session == session then
+                    forget(entry)
                     table.remove(link.backlog, at)
                     break
                 end
@@ -417,7 +456,7 @@ function link.request(source, address, answer, message, size, ti, tag)
             finish(session, false, LATE)
         end)
     end
-    go { source = source, session = session, frame = frame, parts = parts }
+    go { source = source, session = session, frame = frame, message = rest, size = length }
 end
 
 --- Sends what nobody waits for. Takes the message, also when it raises.
@@ -431,11 +470,10 @@ function link.push(source, address, message, size)
         stats.lost_pushes = stats.lost_pushes + 1
         return
     end
-    local frame, after, parts = core.packpush(address, link.session, message, size)
-    -- Only the parts of a large one need a session.
-    if parts then link.session = after end
+    local session = link.session
+    local frame, _, rest, length = pack(address, message, size, true)
     stats.pushes = stats.pushes + 1
-    go { source = source, frame = frame, parts = parts }
+    go { source = source, session = rest and session, frame = frame, message = rest, size = length }
 end
 
 --- Goes to another address from now on, or to none; returns when there is a connection, or why there is none.
@@ -455,6 +493,7 @@ function link.change(host, port)
         link.state = host and "down" or "closed"
         if was_up then
             local fd = link.fd
+            link.output:clear()
             link.fd, link.output = nil, nil
             stats.drops = stats.drops + 1
             driver.close(fd)

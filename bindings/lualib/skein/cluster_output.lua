@@ -2,19 +2,27 @@
 ---
 --- A *source* sends units, each a frame or a large message: a first frame and its parts. What one source sends goes out in its order. A
 --- small unit goes at once, in front of all parts, unless its source has something large in front of it. Parts of several sources take
---- turns, and so many of them lie in the socket at a time that it says when they are gone; the rest waits here.
+--- turns, and so many of them lie in the socket at a time that it says when they are gone; the rest waits here, as the message it is: a
+--- part is made when it is sent.
+local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
 local native = require "skein.cluster"
 
 local queued = native.queued
+
+--- Bytes of a part.
+local PART <const> = 0x8000
 
 --- From so many bytes in the socket on nothing is added: its warning has been sent, so the word that all is gone will come.
 local LIMIT <const> = 1 << 20
 
 ---@class skein.cluster.Unit
 ---@field frame string
----@field parts string[]?
----@field next integer  the first part that was not sent; the frame is sent when `begun`
+---@field message lightuserdata?  of a large one
+---@field size integer?
+---@field session integer?
+---@field response boolean?
+---@field from integer?  what follows was not sent; the frame is sent when `begun`
 ---@field begun boolean?
 ---@field cancelled boolean?  nothing of it is to be sent, unless it was begun
 
@@ -44,28 +52,33 @@ local function enter(self, lane)
     self.ring[self.last] = lane
 end
 
---- Takes out what a lane has next: a frame or a part. False: the lane is empty.
----@return string|false
+--- Lets go of the message of a unit.
+local function drop(unit)
+    if unit.message then skynet.trash(unit.message, unit.size) end
+    unit.message = nil
+end
+
+--- Takes out what a lane has next: a frame, or a part and its size. Nothing: the lane is empty.
+---@return string|lightuserdata|nil
+---@return integer?
 local function take(lane)
     while lane.first <= lane.last do
         local unit = lane[lane.first]
-        local data
-        if not unit.begun then
-            if not unit.cancelled then
-                unit.begun = true
-                data = unit.frame
-            end
-        else
-            data = unit.parts[unit.next]
-            unit.next = unit.next + 1
+        local data, length
+        if unit.begun then
+            data, length = native.part(unit.message, unit.size, unit.from, unit.session, unit.response)
+            unit.from = unit.from + PART
+        elseif not unit.cancelled then
+            unit.begun = true
+            data = unit.frame
         end
-        if unit.cancelled and not unit.begun or not unit.parts or unit.next > #unit.parts then
+        if not data or not unit.message or unit.from >= unit.size then
+            drop(unit)
             lane[lane.first] = nil
             lane.first = lane.first + 1
         end
-        if data then return data end
+        if data then return data, length end
     end
-    return false
 end
 
 --- Sends parts in turns until the socket has enough, or nothing is left.
@@ -76,44 +89,66 @@ function Output:pump()
         local lane = ring[self.first]
         ring[self.first] = nil
         self.first = self.first + 1
-        local data = take(lane)
+        local data, length = take(lane)
         if data then
-            if not driver.lsend(fd, data) then self.refused = true end
+            if not driver.lsend(fd, data, length) then self.refused = true end
             if lane.first <= lane.last then enter(self, lane) end
         end
     end
     if next(self.lanes) and queued(fd) == 0 then self.lanes = {} end
 end
 
---- Sends a unit, now or later. `source` nil: its order does not matter.
----@param source any
----@param frame string
----@param parts string[]?
----@param from integer?  index of the first part
----@return skein.cluster.Unit?  if it may still be cancelled
-function Output:send(source, frame, parts, from)
+--- Puts a unit into the lane of its source.
+local function queue(self, source, unit)
     local lane = self.lanes[source]
-    if not parts then
-        if lane and lane.first > lane.last and queued(self.fd) == 0 then
-            -- What it must not pass is gone.
-            self.lanes[source] = nil
-            lane = nil
-        end
-        if not lane then
-            if not driver.send(self.fd, frame) then self.refused = true end
-            return nil
-        end
-    end
     if not lane then
         lane = { first = 1, last = 0 }
         if source ~= nil then self.lanes[source] = lane end
     end
-    local unit = { frame = frame, parts = parts, next = from or 1 }
     lane.last = lane.last + 1
     lane[lane.last] = unit
     if lane.first == lane.last then enter(self, lane) end
     self:pump()
     if not unit.begun then return unit end
+end
+
+--- Sends a frame, now or later. `source` nil: its order does not matter.
+---@param source any
+---@param frame string
+---@return skein.cluster.Unit?  if it may still be cancelled
+function Output:send(source, frame)
+    local lane = self.lanes[source]
+    if lane and lane.first > lane.last and queued(self.fd) == 0 then
+        -- What it must not pass is gone.
+        self.lanes[source] = nil
+        lane = nil
+    end
+    if lane then return queue(self, source, { frame = frame }) end
+    if not driver.send(self.fd, frame) then self.refused = true end
+end
+
+--- Sends a large message behind the frame that announces it. Takes the message.
+---@param source any
+---@param frame string
+---@param message lightuserdata
+---@param size integer
+---@param session integer
+---@param response boolean
+---@return skein.cluster.Unit?  if it may still be cancelled
+function Output:large(source, frame, message, size, session, response)
+    local unit = { frame = frame, message = message, size = size, session = session, response = response, from = 0 }
+    return queue(self, source, unit)
+end
+
+--- The connection is over: lets go of everything.
+function Output:clear()
+    for i = self.first, self.last do
+        local lane = self.ring[i]
+        for k = lane.first, lane.last do
+            drop(lane[k])
+        end
+    end
+    self.ring, self.lanes, self.first, self.last = {}, {}, 1, 0
 end
 
 return new

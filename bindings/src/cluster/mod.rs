@@ -7,6 +7,7 @@
 //! lua-cluster.c: `lpackrequest`, `lpackpush` → [`packrequest`], [`packpush`]; `lpacktrace`, `lunpackrequest`, `lpackresponse`,
 //! `lunpackresponse`, `lappend`, `lconcat`, `lisname`, `lnodename` → the functions of those names.
 
+mod assembly;
 mod bytes;
 pub(crate) mod link;
 mod names;
