@@ -4,10 +4,9 @@
 //! Pool, workers and beds are the real ones; the sockets are a count of events behind a lock (`socket/system.rs` is the real trait), and
 //! what `socket/poll.rs` and `sched/threads.rs` do with them (`sit_down`, `lie_down`, `attend_sockets`) is done here in the same order.
 //!
-//! Broken by hand, one at a time, and caught:
-//! * `Bed::leave` goes although it was woken; `Bed::come_back` leaves the worker away;
-//! * no `Pool::help` when there is a first socket;
-//! * `Worker::rouse` when the worker is not the searcher, and no second look follows (`Idle::rise` that answers without a role).
+//! Broken by hand, one at a time, and caught: `Bed::leave` goes although it was woken; no fence in `Pool::help`, which was so until this
+//! model came. Not caught: no `Worker::rouse`, which only saves a wake-up; `Bed::come_back` leaves the worker away, for here nobody sits
+//! down where another was before.
 #![cfg(loom)]
 
 use core::ptr::NonNull;
@@ -175,7 +174,6 @@ fn what_sockets_tell_and_what_is_injected_reach_two_workers_that_are_about_to_sl
                     let mut begun = count.lock().unwrap();
                     *begun += 1;
                     changed.notify_all();
-                    // Who began first and sat at the sockets before is not there: they are told of before the turn.
                     while *begun < 2 {
                         begun = changed.wait(begun).unwrap();
                     }

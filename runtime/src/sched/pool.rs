@@ -65,6 +65,8 @@ impl Pool {
 
     /// Wakes a sleeper to search, unless somebody does already: for work that is nowhere in the pool.
     pub fn help(&self) -> Wake {
+        // What the caller made is before the look at who is about (I1).
+        fence(SeqCst);
         self.idle.help()
     }
 
