@@ -40,10 +40,43 @@ static int skein_movablelist (const global_State *g, const GCObject *o,
   return 1;
 }
 
-/* what functions left on the stacks behind the last value */
+/* what a value held before it was nil or a boolean, which are tags alone */
+static void skein_wipevalue (int tag, Value *v) {
+  if (novariant(tag) == LUA_TNIL || novariant(tag) == LUA_TBOOLEAN) memset(v, 0, sizeof(Value));
+}
+
+/* what functions left on the stacks: behind the last value, and in those that are tags alone */
 static void skein_wipestack (lua_State *L) {
-  if (L->stack.p != NULL)
-    memset((void *)L->top.p, 0, (size_t)((char *)(L->stack_last.p + EXTRA_STACK) - (char *)L->top.p));
+  StkId slot;
+  if (L->stack.p == NULL) return;
+  for (slot = L->stack.p; slot < L->top.p; slot++)
+    skein_wipevalue(rawtt(s2v(slot)), &s2v(slot)->value_);
+  memset((void *)L->top.p, 0, (size_t)((char *)(L->stack_last.p + EXTRA_STACK) - (char *)L->top.p));
+}
+
+static void skein_wipetable (Table *t) {
+  unsigned i;
+  for (i = 0; i < t->asize; i++) skein_wipevalue(*getArrTag(t, i), getArrVal(t, i));
+  if (isdummy(t) || shr_common(t)) return;
+  for (i = 0; i < sizenode(t); i++)
+    skein_wipevalue(rawtt(gval(gnode(t, i))), &gval(gnode(t, i))->value_);
+}
+
+static void skein_wipeobject (GCObject *o) {
+  switch (o->tt) {
+    case LUA_VTABLE: skein_wipetable(gco2t(o)); break;
+    case LUA_VTHREAD: skein_wipestack(gco2th(o)); break;
+    case LUA_VCCL: {
+      CClosure *f = gco2ccl(o);
+      int i;
+      for (i = 0; i < f->nupvalues; i++) skein_wipevalue(rawtt(&f->upvalue[i]), &f->upvalue[i].value_);
+      break;
+    }
+    case LUA_VUPVAL:
+      if (!upisopen(gco2upv(o))) skein_wipevalue(rawtt(&gco2upv(o)->u.value), &gco2upv(o)->u.value.value_);
+      break;
+    default: break;
+  }
 }
 
 static void skein_wipe (lua_State *L) {
@@ -54,8 +87,7 @@ static void skein_wipe (lua_State *L) {
     for (j = 0; j < STRCACHE_M; j++) g->strcache[i][j] = g->memerrmsg;
   }
   skein_wipestack(L);
-  for (o = g->allgc; o != NULL; o = o->next)
-    if (o->tt == LUA_VTHREAD) skein_wipestack(gco2th(o));
+  for (o = g->allgc; o != NULL; o = o->next) skein_wipeobject(o);
 }
 
 /* 'outside': addresses that are others in a copy. Wipes what nobody reads: what

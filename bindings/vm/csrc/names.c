@@ -40,7 +40,7 @@ static TString *shr_findname (const char *str, size_t l, unsigned h) {
     if (slot == 0) return NULL;
     if ((unsigned)(slot >> 32) == h) {
       TString *ts = shr_slotname(slot);
-      if (cast_sizet(ts->shrlen) == l && memcmp(rawgetshrstr(ts), str, l) == 0)
+      if (cast_sizet(ts->shrlen) == l && skein_same(rawgetshrstr(ts), str, l))
         return ts;
     }
   }
@@ -69,7 +69,6 @@ static void shr_roomname (void) {
   __atomic_store_n(&shr_names, names, __ATOMIC_RELEASE);
 }
 
-static unsigned luaS_hash (const char *str, size_t l, unsigned seed);
 static TString *createstrobj (lua_State *L, size_t size, lu_byte tag, unsigned h);
 static void growstrtab (lua_State *L, stringtable *tb);
 
@@ -77,10 +76,10 @@ static void growstrtab (lua_State *L, stringtable *tb);
 static TString *shr_intern (lua_State *L, const char *str, size_t l) {
   global_State *g = G(L);
   stringtable *tb = &g->strt;
-  unsigned h = luaS_hash(str, l, g->seed);
+  unsigned h = skein_hash(str, l, g->seed);
   TString *ts, **chain;
   for (ts = tb->hash[lmod(h, tb->size)]; ts != NULL; ts = ts->u.hnext) {
-    if (l == cast_uint(ts->shrlen) && memcmp(str, rawgetshrstr(ts), l) == 0) {
+    if (h == ts->hash && l == cast_uint(ts->shrlen) && skein_same(str, rawgetshrstr(ts), l)) {
       if (isdead(g, ts)) changewhite(ts);
       return ts;
     }

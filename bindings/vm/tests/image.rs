@@ -136,6 +136,24 @@ fn what_depends_on_addresses_has_no_image() {
     }
 }
 
+/// What a place held before it was false is still in its bits, and was another thing in each state.
+#[test]
+fn what_a_place_held_before_does_not_matter() {
+    let code = "local other = tonumber((tostring {}):match '0x(%x+)', 16)\n\
+        list, map = { other, other }, { a = other, b = other }\n\
+        local up, nothing = other, other\n\
+        function get() return up, nothing end\n\
+        task = coroutine.wrap(function() local a, b = other, other a, b = false, nil coroutine.yield(1) return a, b end)\n\
+        task()\n\
+        list[1], list[2], map.a, map.b, up, nothing, other = false, nil, true, nil, false, nil, nil";
+    let image = (0..20).find_map(|_| image(code)).expect("nothing that counts depends on addresses");
+    run(
+        &copy(&image, &7),
+        "assert(list[1] == false and #list == 1 and map.a and get() == false and task() == false)",
+    )
+    .unwrap();
+}
+
 #[test]
 fn originals_go_on() {
     let own = 7;
