@@ -1,7 +1,8 @@
 //! The clients of databases against real servers on ports that are free: a node runs a script of `databases/`, which says itself what
 //! it expects and ends with `PASS <name>`. While it runs it may have servers killed and started (`databases/lib/order.lua`).
 //!
-//! Ignored unless asked for, since the servers have to be there: one that is not installed fails its test.
+//! Ignored unless asked for, where servers have to be there: one that is not installed fails its test. MongoDB can't be installed where
+//! this is checked; its client talks with a server that was written for it.
 
 mod common;
 
@@ -148,4 +149,67 @@ fn a_cluster_of_redis_moves_its_slots_and_loses_nodes() {
         keys += &format!("node{index} = {port}\nbus{index} = {bus}\n");
     }
     run(&site, "redis_cluster", &mut servers, &keys);
+}
+
+/// A MariaDB with nothing in it but a database `t` and two users.
+fn mariadb(site: &Site, name: &'static str, port: u16) -> Server {
+    let data = format!("--datadir={}", site.path("data").display());
+    let socket = site.path("socket");
+    // As root it would refuse to run otherwise.
+    let usual = ["--no-defaults", "--user=root", &data, "--skip-name-resolve"];
+    let setup = ["--auth-root-authentication-method=normal", "--skip-test-db"];
+    let made = Command::new("mariadb-install-db").args(usual).args(setup).current_dir(site.dir()).output();
+    let made =
+        made.unwrap_or_else(|error| panic!("mariadb-server has to be installed for this test: {error}"));
+    assert!(
+        made.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&made.stdout),
+        String::from_utf8_lossy(&made.stderr)
+    );
+    site.write(
+        "users.sql",
+        "create database t;\n\
+         create user app@'%' identified via mysql_native_password using password('secret');\n\
+         create user open@'%' identified by '';\n\
+         grant all on *.* to app@'%';\n\
+         grant all on *.* to open@'%';\n",
+    );
+    let mut arguments: Vec<String> = usual.iter().map(|it| (*it).to_owned()).collect();
+    arguments.extend([
+        format!("--port={port}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--socket={}", socket.display()),
+        format!("--pid-file={}", site.path("pid").display()),
+        "--innodb-flush-log-at-trx-commit=0".to_owned(),
+        "--max-allowed-packet=67108864".to_owned(),
+    ]);
+    let mut server = Server::new(site, name, port, "mariadbd", &arguments);
+    server.start();
+    let mut client = Command::new("mariadb");
+    client.arg("--no-defaults").arg(format!("--socket={}", socket.display())).args(["-u", "root"]);
+    client.stdin(fs::File::open(site.path("users.sql")).expect("it was written"));
+    let asked = client.output().expect("mariadb-client has to be installed for this test");
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    server
+}
+
+#[test]
+#[ignore = "needs what .ci/programs installs"]
+fn mariadb_does_what_it_is_told() {
+    let site = Site::empty();
+    let port = free_port();
+    let mut servers = [mariadb(&site, "mysql", port)];
+    run(&site, "mysql", &mut servers, &format!("mysql_port = {port}"));
+}
+
+#[test]
+#[ignore = "needs what .ci/programs installs"]
+fn mysqls_own_passwords_are_proved_to_a_server_of_ours() {
+    run(&Site::empty(), "mysql_login", &mut [], "");
+}
+
+#[test]
+fn mongo_does_what_it_is_told_by_a_server_of_ours() {
+    run(&Site::empty(), "mongo", &mut [], "");
 }
