@@ -48,6 +48,11 @@ pub use stats::{ClassStats, Stats, count_copied_in, count_copied_out};
 #[doc(hidden)]
 pub use step::step;
 
+/// The example in the crate's README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;
+
 /// The example in docs/epochs.md.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/epochs.md")]

@@ -80,6 +80,9 @@ fn worker(path: &Path, seed: u64, rounds: usize) {
             threads.map(|it| it.join().unwrap())
         });
         look_around(domain, &mut random);
+        if round == 0 {
+            common::say("looked");
+        }
         for block in kept.iter().flatten() {
             assert_filled(block);
         }
@@ -146,6 +149,8 @@ fn steps(path: &Path) -> Vec<String> {
         killed.line();
         let mut worker = Child::start_with("worker", path, variables);
         worker.line();
+        // It has mapped the one that dies.
+        assert_eq!(worker.line(), "looked");
         killed.kill();
         worker.end();
         survivor.go();

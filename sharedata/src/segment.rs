@@ -10,11 +10,11 @@
 
 use std::collections::BTreeMap;
 use std::ptr::{self, NonNull};
-use std::sync::{MutexGuard, Weak};
+use std::sync::Weak;
 
 use skein_arena::range;
 use skein_arena::sync::atomic::{AtomicBool, Ordering};
-use skein_arena::sync::{Arc, Mutex};
+use skein_arena::sync::{Arc, Mutex, MutexGuard};
 
 use crate::domain::Lease;
 use crate::space;

@@ -9,10 +9,9 @@
 //! * **A2** A window becomes smaller ([`Space::trim`]) or ends ([`Space::give`]); its first address stays.
 
 use std::collections::BTreeMap;
-use std::sync::MutexGuard;
 
 use skein_arena::range;
-use skein_arena::sync::Mutex;
+use skein_arena::sync::{Mutex, MutexGuard};
 
 /// Windows begin at multiples of this.
 pub(crate) const GRAIN: usize = 1 << 16;

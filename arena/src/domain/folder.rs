@@ -11,7 +11,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{MutexGuard, PoisonError, TryLockError},
+    sync::{PoisonError, TryLockError},
     time::Duration,
 };
 
@@ -22,7 +22,10 @@ use super::{
     files::{DirectoryLock, first_locked, io_error, length, set_lock},
     open::make_or_read,
 };
-use crate::{Error, map, sync::Mutex};
+use crate::{
+    Error, map,
+    sync::{Mutex, MutexGuard},
+};
 
 /// Folders that may be in a domain.
 const NAMES: [&str; 1] = ["tables"];

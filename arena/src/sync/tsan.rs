@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-pub use std::sync::WaitTimeoutResult;
+use std::sync::WaitTimeoutResult;
 
 /// As `std::sync::atomic::fence`.
 pub fn fence(_: Ordering) {

@@ -1,4 +1,4 @@
-//! How long a block takes to another process and back, beside a pipe, a Unix socket and iceoryx2.
+//! How long a block takes to another process and back, beside a pipe, a Unix socket, iceoryx2, and the wake-up alone.
 //!
 //! Questions: is it a microsecond or less while both sides look all the time, and the same from 64 bytes to 4 MiB? Is it ten
 //! or less when both sleep in between? Is it at most one and a half times what iceoryx2 takes? Rounds of all rivals are
@@ -8,6 +8,7 @@
 //! `cargo bench -p skein-benches --bench transfer --features iceoryx2 -- [rounds] [bytes …]`; without the feature that rival is
 //! left out.
 
+mod futex;
 #[cfg(feature = "iceoryx2")]
 mod iceoryx;
 mod skein;
@@ -56,6 +57,7 @@ const RIVALS: &[(&str, Make, Ways)] = &[
     ),
     #[cfg(feature = "iceoryx2")]
     ("iceoryx2", iceoryx::make, &[("iceoryx2, looking", 1)]),
+    ("futex", futex::make, &[("bare futex, no payload", 1), ("… on one processor", 0)]),
     ("pipe", streams::pipes, &[("pipe", 1), ("pipe, one processor", 0)]),
     ("socket", streams::socket, &[("socket", 1), ("socket, one processor", 0)]),
 ];

@@ -30,11 +30,11 @@ mod publish;
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skein_arena::domain::{Folder, FolderLock, Holds};
-use skein_arena::sync::{Arc, Mutex};
+use skein_arena::sync::{Arc, Mutex, MutexGuard};
 use skein_arena::{DomainOptions, step};
 
 use crate::error::Error;
