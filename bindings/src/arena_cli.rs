@@ -191,7 +191,7 @@ fn state(state: SlotState) -> &'static str {
 }
 
 /// How long ago a time was.
-fn age(since_ns: u64) -> String {
+pub(crate) fn age(since_ns: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_nanos() as u64);
     let seconds = now.saturating_sub(since_ns) / 1_000_000_000;
     match seconds {
@@ -204,7 +204,7 @@ fn age(since_ns: u64) -> String {
 }
 
 /// Bytes, as people read them.
-fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     match count {
         0..10_240 => format!("{count} B"),
         10_240..10_485_760 => format!("{:.1} KiB", count as f64 / 1024.0),

@@ -50,6 +50,7 @@ pub mod values {
 }
 
 pub use config::ConfigError;
+pub use share::cli as share_cli;
 pub use state::{SERVICE_KEY, ServiceState};
 
 /// Native modules that every Lua service can `require`, whatever its `lua_cpath` says. `skynet.profile` and

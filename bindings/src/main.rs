@@ -19,6 +19,13 @@ fn main() -> ExitCode {
     if let Some(("arena", arguments)) = matches.subcommand() {
         return arena(arguments);
     }
+    if let Some(("share", arguments)) = matches.subcommand() {
+        return finished(skein_bindings::share_cli::run(
+            arguments,
+            &mut std::io::stdout().lock(),
+            &mut std::io::stderr(),
+        ));
+    }
     if let Some(("stubs", arguments)) = matches.subcommand() {
         return finished(skein_bindings::stubs::run(
             arguments,
@@ -73,5 +80,6 @@ fn command_line() -> Command {
                 .arg(config.required(true).help("The configuration file to check")),
         )
         .subcommand(skein_bindings::arena_cli::command())
+        .subcommand(skein_bindings::share_cli::command())
         .subcommand(skein_bindings::stubs::command())
 }

@@ -8,12 +8,11 @@ mod tables;
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{MutexGuard, PoisonError};
 
 use common::{Child, directory};
-use skein_arena::sync::{Arc, Mutex};
+use skein_arena::sync::Arc;
 use skein_sharedata::{Error, Segment, Tables};
-use tables::{MACHINE, mark, open, options, publish};
+use tables::{MACHINE, alone, mark, open, options, publish};
 
 roles! {
     "publisher" => |path| {
@@ -32,12 +31,6 @@ roles! {
         common::say("dropped");
         common::wait();
     },
-}
-
-/// A process is in one domain, whose addresses are the same as another's: one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The files of segments, by name.

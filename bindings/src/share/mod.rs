@@ -26,6 +26,7 @@ use crate::core::{Entry, make, service};
 use crate::raw::{ffi, lua_State};
 
 mod blob;
+pub mod cli;
 pub(crate) mod data;
 pub(crate) mod domain;
 mod matrix;

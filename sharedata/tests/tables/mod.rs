@@ -2,14 +2,21 @@
 #![allow(dead_code)] // Each test file uses some of it.
 
 use std::path::Path;
+use std::sync::{MutexGuard, PoisonError};
 
 use skein_arena::DomainOptions;
-use skein_arena::sync::Arc;
+use skein_arena::sync::{Arc, Mutex};
 use skein_sharedata::segment::{Contents, HEADER};
 use skein_sharedata::{Error, Segment, Tables};
 
 /// What the segments are said to be made by.
 pub(crate) const MACHINE: u64 = 0x1234;
+
+/// A process is in one domain, whose addresses are the same as another's: one test at a time.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub(crate) fn options(path: &Path) -> DomainOptions {
     DomainOptions::in_directory(path)
