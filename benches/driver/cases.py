@@ -110,6 +110,10 @@ FIGURES = [
     Figure("clients", "gate_64", "a request through a gate, 64 clients", mark=2, goal=3),
     Figure("web", "http_hello", "an HTTP request, wrk with 64 connections", mark=3),
     Figure("websockets", "websocket_echo", "a WebSocket message and its echo", mark=2),
+    Figure("redis", "redis_pipeline", "a GET of Redis, 100 in a pipeline", mark=1.5),
+    Figure("redis", "redis_tasks", "a GET of Redis, 64 tasks over one connection", mark=1.5),
+    Figure("redis", "redis_large", "a GET of 64 KiB", rate=False),
+    Figure("redis", "redis_range", "an element of an array of 1000", rate=False),
     Figure("game", "game", "a request in a game of 400 agents", mark=3, goal=6),
 ]
 

@@ -213,3 +213,39 @@ fn mysqls_own_passwords_are_proved_to_a_server_of_ours() {
 fn mongo_does_what_it_is_told_by_a_server_of_ours() {
     run(&Site::empty(), "mongo", &mut [], "");
 }
+
+#[test]
+#[ignore = "needs what .ci/programs installs"]
+fn the_shop_sells_what_it_has() {
+    let site = Site::empty();
+    let port = free_port();
+    let _server = redis(&site, "redis", port, &[]);
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/shop");
+    // The example's own config, but for the port and for where it is run.
+    let config = fs::read_to_string(format!("{example}/config.lua")).expect("a config");
+    site.write("config", &format!("{config}\nluaservice = \"{example}/?.lua\"\nredis_port = {port}\n"));
+    let ended = site.run();
+    let expected = fs::read_to_string(format!("{example}/expected")).expect("what it says");
+    for line in expected.lines() {
+        assert!(ended.stdout.contains(line), "`{line}` is missing\n{}\n{}", ended.stdout, ended.stderr);
+    }
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+#[test]
+#[ignore = "needs what .ci/programs installs"]
+fn what_the_page_about_databases_shows_comes_out() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/databases.md")).expect("the page");
+    let program = page.split("```lua\n").find(|it| it.starts_with("-- main.lua")).expect("a program");
+    let program = program.split("```").next().expect("its end");
+    let site = Site::empty();
+    let port = free_port();
+    let _server = redis(&site, "redis", port, &[]);
+    site.write("main.lua", &program.replace("6379", &port.to_string()));
+    site.config("");
+    let ended = site.run();
+    for line in ["\n19\n", "\nnil\n", "\ntrue\t19\ntrue\t20\nfalse\t", "WRONGTYPE"] {
+        assert!(ended.stdout.contains(line), "{line:?} is missing\n{}\n{}", ended.stdout, ended.stderr);
+    }
+    assert!(ended.status.success(), "{ended:?}");
+}
