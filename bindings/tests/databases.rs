@@ -235,7 +235,8 @@ fn the_shop_sells_what_it_has() {
 #[test]
 #[ignore = "needs what .ci/programs installs"]
 fn what_the_page_about_databases_shows_comes_out() {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/databases.md")).expect("the page");
+    let page =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/databases.md")).expect("the page");
     let program = page.split("```lua\n").find(|it| it.starts_with("-- main.lua")).expect("a program");
     let program = program.split("```").next().expect("its end");
     let site = Site::empty();
