@@ -5,11 +5,11 @@ mod common;
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    sync::mpsc::Receiver,
+    sync::{Arc, Mutex, OnceLock, mpsc::Receiver},
 };
 
 use common::{Context, Heard, World, hear};
-use skein_runtime::{Handle, MessageType};
+use skein_runtime::{Handle, MessageType, socket::Data};
 
 /// A gate, its watchdog, and where it listens.
 struct Door {
@@ -152,4 +152,57 @@ fn wrong_arguments_are_refused_with_skynets_texts() {
         assert!(world.node.launch("gate", Some(args.as_bytes())).is_err(), "{args}");
         world.log_until(text);
     }
+}
+
+#[test]
+fn a_packet_is_not_copied_on_its_way_from_gate_to_agent_to_a_third_service_to_another_socket() {
+    let door = Door::new("L", 10);
+    let world = &door.world;
+    let (id, mut peer) = door.client();
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = target.local_addr().unwrap().port();
+    // The third one has the other socket; the agent hands on what it gets.
+    let out = Arc::new(OnceLock::new());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (to, sees) = (Arc::clone(&out), Arc::clone(&seen));
+    let third = world.service("third", move |ctx, message| {
+        if message.ty() == MessageType::CLIENT {
+            let block = message.into_block();
+            sees.lock().unwrap().push((block.forwarded().is_some(), block.as_ptr().addr()));
+            assert!(ctx.node().network().send(*to.get().unwrap(), Data::Block(block), false).unwrap());
+        }
+    });
+    let sees = Arc::clone(&seen);
+    let agent = world.service("agent", move |ctx, message| {
+        let block = message.into_block();
+        sees.lock().unwrap().push((block.forwarded().is_some(), block.as_ptr().addr()));
+        ctx.send(third, None, MessageType::CLIENT, Some(0), Some(block)).unwrap();
+    });
+    out.set(world.node.network().connect(third, b"127.0.0.1", port).unwrap()).unwrap();
+    let (mut received, _) = target.accept().unwrap();
+    door.command(&format!("forward {id} {agent} {agent}"));
+
+    // The first ones teach the socket how much comes.
+    let bytes: Vec<u8> = (0..50_000_u32).map(|it| (it % 251) as u8).collect();
+    let packet = [&(bytes.len() as u32).to_be_bytes()[..], &bytes].concat();
+    let mut copied = 0;
+    for round in 0..40 {
+        if round == 10 {
+            copied = world.node.network().counters().copied;
+        }
+        peer.write_all(&packet).unwrap();
+        let mut got = vec![0; bytes.len()];
+        received.read_exact(&mut got).unwrap();
+        assert!(got == bytes);
+    }
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 80);
+    for hop in seen.chunks(2) {
+        assert_eq!(hop[0], hop[1], "the third one gets the agent's payload");
+    }
+    // Most packets come in one read; one that comes in two is put together once.
+    assert!(seen.iter().filter(|it| it.0).count() >= 2, "{seen:?}");
+    let counters = world.node.network().counters();
+    assert!(counters.copied - copied <= 10 * (64 << 10), "{counters:?}");
+    assert!(counters.written >= 2_000_000 && counters.read >= 2_000_000);
 }

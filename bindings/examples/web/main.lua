@@ -27,7 +27,7 @@ local function look(port)
 end
 
 skynet.start(function()
-    local serve = os.getenv "WEB_SERVE"
+    local serve = os.getenv "WEB_SERVE" or skynet.getenv "web_serve"
     local world = skynet.uniqueservice "world"
     local agents = {}
     for i = 1, AGENTS do

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -63,16 +63,27 @@ impl Site {
 
     /// Starts the binary with these arguments.
     pub(crate) fn start(&self, args: &[&str]) -> Running<'_> {
+        self.start_on(args, Stdio::null())
+    }
+
+    fn start_on(&self, args: &[&str], input: Stdio) -> Running<'_> {
         let out = |name| fs::File::create(self.path(name)).expect("a file for the output");
         let child = Command::new(env!("CARGO_BIN_EXE_skein"))
             .args(args)
             .current_dir(self.dir.path())
-            .stdin(std::process::Stdio::null())
+            .stdin(input)
             .stdout(out("stdout"))
             .stderr(out("stderr"))
             .spawn()
             .expect("the binary starts");
         Running { site: self, child }
+    }
+
+    /// Starts it with a pipe as its standard input.
+    pub(crate) fn start_with_input(&self, args: &[&str]) -> (Running<'_>, ChildStdin) {
+        let mut running = self.start_on(args, Stdio::piped());
+        let input = running.child.stdin.take().expect("it is piped");
+        (running, input)
     }
 
     /// Runs `skein config` until it ends by itself.
