@@ -110,6 +110,8 @@ scripts! {
     versions_of_shared_tables = "sharetable_versions";
     a_storm_of_everything = "storm";
     tasks_and_time = "tasks";
+    deadlines_and_bounds = "skein";
+    services_that_are_started_again = "supervisor";
     both_sides_of_tls = "tls";
     trace_lines = "trace";
     frames_of_websockets = "websocket";

@@ -43,6 +43,11 @@ pub(crate) fn run(ctx: &ServiceContext, name: &[u8], param: &[u8]) -> Answer {
             None
         }
         b"SIGNAL" => signal(ctx, param),
+        b"MAILBOX" => {
+            ctx.set_bound(parse_integer(param).clamp(0, i64::from(u32::MAX)) as u32);
+            None
+        }
+        b"STOPPER" => stopper(ctx),
         _ => None,
     }
 }
@@ -155,6 +160,8 @@ fn stat(ctx: &ServiceContext, param: &[u8]) -> String {
         b"time" if ctx.node().profile => seconds(ctx.current_nanos()),
         b"time" => "0".to_owned(),
         b"message" => ctx.messages().to_string(),
+        b"bound" => ctx.bound().0.to_string(),
+        b"refused" => ctx.bound().1.to_string(),
         [b's', b'c', b'h', b'e', b'd', b'.', which @ ..] => scheduler(ctx, which),
         _ => String::new(),
     }
@@ -187,6 +194,14 @@ fn signal(ctx: &ServiceContext, param: &[u8]) -> Answer {
         signaller(parse_any_base(number) as i32);
     }
     None
+}
+
+/// From now on SIGTERM and SIGINT are messages to this service. Without an answer: they cannot be had.
+fn stopper(ctx: &ServiceContext) -> Answer {
+    let taken = ctx.node().signals.get()?.take_stop();
+    taken.inspect_err(|error| ctx.log(format!("error: no SIGTERM: {error}"))).ok()?;
+    ctx.node().stopper.store(ctx.handle().0, Relaxed);
+    text(1)
 }
 
 /// `:hex` or `.name`; with a line in the log for anything else.

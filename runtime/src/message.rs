@@ -54,6 +54,16 @@ impl MessageType {
     }
 }
 
+impl MessageType {
+    /// Whether a bounded mailbox may refuse it: not what somebody already waits for, and not what the system says.
+    pub(crate) const fn is_bounded(self) -> bool {
+        !matches!(
+            self,
+            Self::RESPONSE | Self::ERROR | Self::SYSTEM | Self::HARBOR | Self::SOCKET | Self::DEBUG | Self::TRACE
+        )
+    }
+}
+
 /// A message in the hands of the service it was sent to.
 pub struct Message(Block);
 

@@ -82,9 +82,11 @@ pub struct Node {
     /// Services whose last turn has not ended, the harbor service not counted.
     pub(crate) live: AtomicUsize,
     pub(crate) aborting: AtomicBool,
+    /// Who is told that the process is asked to end; 0 for nobody.
+    pub(crate) stopper: AtomicU32,
     harbor: i32,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    signals: OnceLock<Signals>,
+    pub(crate) signals: OnceLock<Signals>,
     pid_file: Mutex<Option<PidFile>>,
 }
 
@@ -133,6 +135,7 @@ impl Node {
             logger: AtomicU32::new(0),
             live: AtomicUsize::new(0),
             aborting: AtomicBool::new(false),
+            stopper: AtomicU32::new(0),
             harbor: settings.harbor(),
             threads: Mutex::new(Vec::new()),
             signals: OnceLock::new(),
@@ -296,6 +299,10 @@ impl Node {
             self.counters.dropped(Dropped::NoDestination);
             return Err(SendError::NoDestination);
         };
+        if ctx.refuses(message.ty()) {
+            self.refused(to, message.into_block());
+            return Ok(());
+        }
         // SAFETY: the message is ours, and the pin keeps the mailbox (T1).
         match unsafe { ctx.mailbox.push(message.into_block().into_raw()) } {
             // SAFETY: the hold is ours to pass on, and the table's count lasts until the last turn (C2).

@@ -151,6 +151,10 @@ function dispatch.trace_timeout(on) end
 ---@param session integer
 function dispatch.give_up(session) end
 
+--- How many answers came when nobody waited for them any more, since `give_up`.
+---@return integer
+function dispatch.late() end
+
 --- Handler of the class `error`.
 ---@param session integer
 ---@param source integer

@@ -39,12 +39,17 @@ return function(skynet, info)
     end
 
     function commands.STAT()
-        skynet.retpack {
+        local stat = {
             task = skynet.task(),
             mqlen = skynet.stat "mqlen",
             cpu = skynet.stat "cpu",
             message = skynet.stat "message",
         }
+        local bound = skynet.stat "bound"
+        if bound > 0 then
+            stat.bound, stat.refused = bound, skynet.stat "refused"
+        end
+        skynet.retpack(stat)
     end
 
     --- All tasks, or the one that waits for a session, or `"init"`.
@@ -107,6 +112,9 @@ return function(skynet, info)
     function commands.SUPPORT(typename) skynet.retpack(skynet.dispatch(typename) ~= nil) end
 
     function commands.PING() skynet.ret() end
+
+    --- Runs the stop hooks; this service has none (see `skein.on_stop`).
+    function commands.STOP() skynet.retpack(true) end
 
     --- Never answers while this service lives; its exit answers with an error.
     function commands.LINK() skynet.response() end

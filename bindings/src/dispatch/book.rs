@@ -23,6 +23,7 @@ use std::ptr;
 
 use crate::raw::lua_State;
 
+use super::late::Late;
 use super::token::Token;
 
 /// Requests that ended without an answer, of which this many are remembered.
@@ -90,6 +91,8 @@ pub(super) enum Target {
 pub(super) enum Waiter {
     /// Nobody any more.
     Gone,
+    /// Nobody any more; if an answer comes, it is late.
+    Late,
     /// A task.
     Task {
         task: TaskId,
@@ -168,6 +171,7 @@ pub(super) struct Book {
     /// Places for tokens that were ever given out.
     kept: i64,
     pub(super) failed: VecDeque<i32>,
+    pub(super) late: Late,
     pub(super) forks: VecDeque<Fork>,
     /// Unused `response` closures, by number: who waits for them.
     pub(super) closures: BTreeMap<u64, (u32, i32)>,
@@ -276,9 +280,14 @@ impl Book {
     /// The response to `session` is here.
     #[inline]
     pub(super) fn arrive(&mut self, session: i32) -> Arrived {
+        self.late.came(session);
         match self.waiting.remove(&session) {
             None => Arrived::Unknown,
             Some(Waiter::Gone) => Arrived::Dropped,
+            Some(Waiter::Late) => {
+                self.late.counted();
+                Arrived::Dropped
+            }
             Some(Waiter::Timer(place)) => Arrived::Timer(place),
             Some(Waiter::Task { task, .. }) => {
                 if self.task(task).is_some() {
@@ -307,18 +316,6 @@ impl Book {
             // A crowd has come and gone.
             self.free_timers = Vec::new();
             self.timers = 0;
-        }
-    }
-
-    /// Nobody waits for `session` any more.
-    pub(super) fn give_up(&mut self, session: i32) {
-        if let Some(waiter) = self.waiting.get_mut(&session) {
-            match waiter {
-                Waiter::Task { ticks: false, .. } => {
-                    self.waiting.remove(&session);
-                }
-                other => *other = Waiter::Gone,
-            }
         }
     }
 
@@ -392,6 +389,10 @@ impl Book {
             }
             // The answer that nobody wanted.
             Some(Waiter::Gone) => {
+                self.waiting.remove(&session);
+            }
+            Some(Waiter::Late) => {
+                self.late.counted();
                 self.waiting.remove(&session);
             }
             _ => {}

@@ -137,7 +137,7 @@ pub(super) unsafe extern "C-unwind" fn give_up(state: *mut lua_State) -> c_int {
         dispatcher.show_timer(state, session);
         let found = match guard(|| {
             let found = dispatcher.waiter(session);
-            dispatcher.book.borrow_mut().give_up(session);
+            dispatcher.give_up(session);
             Ok(found)
         }) {
             Ok(found) => found,
@@ -274,8 +274,8 @@ pub(super) unsafe extern "C-unwind" fn kill(state: *mut lua_State) -> c_int {
         };
         let killed = guard(|| {
             let request = {
+                dispatcher.give_up(session);
                 let mut book = dispatcher.book.borrow_mut();
-                book.give_up(session);
                 book.sleeping.retain(|_, it| it.session != session);
                 book.task(task).and_then(|it| it.session.take().zip(it.source))
             };
@@ -323,7 +323,7 @@ pub(super) unsafe extern "C-unwind" fn waiting(state: *mut lua_State) -> c_int {
                 let mut book = dispatcher.book.borrow_mut();
                 let co = match book.waiting.get(&session) {
                     None => return Ok(None),
-                    Some(Waiter::Gone | Waiter::Timer(_)) => None,
+                    Some(Waiter::Gone | Waiter::Late | Waiter::Timer(_)) => None,
                     Some(&Waiter::Task { task, .. }) => Some(task),
                 };
                 let Some(task) = co else { return Ok(Some((std::ptr::null_mut(), None))) };
@@ -355,7 +355,7 @@ pub(super) unsafe extern "C-unwind" fn count(state: *mut lua_State) -> c_int {
         let (_, dispatcher) = at(state);
         let count = guard(|| {
             let book = dispatcher.book.borrow();
-            Ok(book.waiting.values().filter(|it| !matches!(it, Waiter::Gone)).count())
+            Ok(book.waiting.values().filter(|it| !matches!(it, Waiter::Gone | Waiter::Late)).count())
         });
         match count {
             Ok(count) => ffi::lua_pushinteger(state, count as i64),

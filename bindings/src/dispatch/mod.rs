@@ -68,6 +68,7 @@ mod book;
 mod call;
 mod cycle;
 mod end;
+mod late;
 mod pool;
 mod run;
 mod serve;
@@ -158,7 +159,7 @@ static FLOOR: u8 = 1;
 /// A function and its name in the module.
 type Entry = (&'static CStr, ffi::lua_CFunction);
 
-const FUNCTIONS: [Entry; 38] = [
+const FUNCTIONS: [Entry; 39] = [
     (c"send", call::send),
     (c"call", call::call),
     (c"rawcall", call::rawcall),
@@ -185,6 +186,7 @@ const FUNCTIONS: [Entry; 38] = [
     (c"arm", sleep::arm),
     (c"trace_timeout", sleep::trace_timeout),
     (c"give_up", end::give_up),
+    (c"late", late::late),
     (c"on_error", end::on_error),
     (c"term", end::term),
     (c"leave", end::leave),

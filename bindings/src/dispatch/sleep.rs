@@ -277,7 +277,7 @@ pub(super) unsafe extern "C-unwind" fn timeout(state: *mut lua_State) -> c_int {
             start_plain(state, dispatcher);
             return 0;
         }
-        start_timeout(state);
+        start_timeout(state, false);
     }
     1
 }
@@ -375,13 +375,14 @@ impl Dispatcher {
 pub(super) unsafe extern "C-unwind" fn arm(state: *mut lua_State) -> c_int {
     // SAFETY: as in `sleep`.
     unsafe {
-        let session = start_timeout(state);
+        let session = start_timeout(state, true);
         ffi::lua_pushinteger(state, i64::from(session));
     }
     2
 }
 
-unsafe fn start_timeout(state: *mut lua_State) -> i32 {
+/// A timer for the function in slot 2; one that may be taken back if `keep` says so.
+unsafe fn start_timeout(state: *mut lua_State, keep: bool) -> i32 {
     // SAFETY: as in `sleep`. The origin stays on the stack while it is copied.
     unsafe {
         let (_, dispatcher) = at(state);
@@ -400,12 +401,15 @@ unsafe fn start_timeout(state: *mut lua_State) -> i32 {
         answer_task(state, co);
         let session = match guard(|| {
             dispatcher.clear_way();
-            let session = dispatcher.ctx.timeout(ticks);
-            if session.is_err() {
+            let armed = dispatcher.ctx.arm(ticks);
+            if armed.is_err() {
                 dispatcher.drop_task(task);
             }
-            let session = session?;
+            let (session, key) = armed?;
             dispatcher.seen(session);
+            if keep && let Some(key) = key {
+                dispatcher.book.borrow_mut().late.keep(session, key);
+            }
             Ok(session)
         }) {
             Ok(session) => session,

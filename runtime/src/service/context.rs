@@ -18,7 +18,7 @@ use std::{
 use skein_arena::{
     Block,
     sync::{
-        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed},
         cell::UnsafeCell,
     },
 };
@@ -29,11 +29,16 @@ use crate::{
     handle::table::Entry,
     log::MessageLog,
     mailbox::Mailbox,
+    timer::TimeoutKey,
 };
 
 /// A service's own view of the node.
 pub struct ServiceContext {
     pub(crate) mailbox: Mailbox,
+    /// How many messages may wait; 0 for no bound.
+    bound: AtomicU32,
+    /// Messages that found no room.
+    refused: AtomicU64,
     handle: Handle,
     node: Arc<Node>,
     /// Module and arguments, as they were launched.
@@ -89,6 +94,8 @@ impl ServiceContext {
     pub(super) fn new(handle: Handle, node: Arc<Node>, name: Box<str>) -> Self {
         Self {
             mailbox: Mailbox::new(),
+            bound: AtomicU32::new(0),
+            refused: AtomicU64::new(0),
             handle,
             node,
             name,
@@ -199,9 +206,39 @@ impl ServiceContext {
     /// # Errors
     /// The arena has no room for the message, which is made now.
     pub fn timeout(&self, ticks: i32) -> Result<Session, SendError> {
+        Ok(self.arm(ticks)?.0)
+    }
+
+    /// As [`Self::timeout`], with what takes it back by [`Node::cancel_timeout`]; nothing does when it is due at once.
+    ///
+    /// # Errors
+    /// As [`Self::timeout`].
+    pub fn arm(&self, ticks: i32) -> Result<(Session, Option<TimeoutKey>), SendError> {
         let session = self.new_session();
-        self.node.timeout(self.handle, session, ticks)?;
-        Ok(session)
+        let key = self.node.timeout(self.handle, session, ticks)?;
+        Ok((session, key))
+    }
+
+    /// At most this many messages wait for the service, 0 for no bound. Beyond it requests are refused with an error to
+    /// whoever waits, and sends are dropped; answers, timers, and what sockets, consoles and the system send always come.
+    pub fn set_bound(&self, bound: u32) {
+        self.bound.store(bound, Relaxed);
+    }
+
+    /// The bound, and how many messages were refused because of it.
+    pub fn bound(&self) -> (u32, u64) {
+        (self.bound.load(Relaxed), self.refused.load(Relaxed))
+    }
+
+    /// Whether a message of this class finds no room; counts it then.
+    #[inline]
+    pub(crate) fn refuses(&self, ty: MessageType) -> bool {
+        let bound = self.bound.load(Relaxed);
+        if bound == 0 || !ty.is_bounded() || self.mailbox.len() < bound as usize {
+            return false;
+        }
+        self.refused.fetch_add(1, Relaxed);
+        true
     }
 
     /// Whether this service is out of reach: it ends with the message it is handling.

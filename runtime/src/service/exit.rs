@@ -75,6 +75,18 @@ impl Node {
         let _ = self.deliver(source, dead, MessageType::ERROR, session, Some(reply));
     }
 
+    /// Tells the sender of a message that there was no room for it; if it waits for an answer.
+    #[cold]
+    pub(crate) fn refused(self: &Arc<Self>, by: Handle, block: Block) {
+        let message = Message::from_block(block);
+        let (source, session) = (message.source(), message.session());
+        // Without a session it would say that `by` is dead.
+        if session != 0 && !source.is_none() {
+            let reply = message.into_block().become_empty();
+            let _ = self.deliver(source, by, MessageType::ERROR, session, Some(reply));
+        }
+    }
+
     /// Answers a request whose handling failed.
     pub(crate) fn fail_request(self: &Arc<Self>, by: Handle, source: Handle, session: i32, ty: MessageType) {
         if session != 0 && ty.is_request() && !source.is_none() {
