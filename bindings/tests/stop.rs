@@ -86,8 +86,8 @@ fn what_takes_longer_than_the_deadline_is_left_undone() {
     node.signal(Signal::TERM);
     let ended = node.wait();
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
-    assert!(place(&ended, "hook begins") < place(&ended, "call timeout"), "{ended:?}");
-    place(&ended, "stop: done");
+    // On a busy machine the hook may not even have begun by then.
+    assert!(place(&ended, "call timeout") < place(&ended, "stop: done"), "{ended:?}");
 }
 
 #[test]
