@@ -59,7 +59,7 @@ end
 ---@param ... any
 ---@return any ...
 function skein.call_timeout(ti, address, typename, ...)
-    local class = assert(dispatch.proto[typename], "unknown type")
+    local class = assert(dispatch.proto()[typename], "unknown type")
     local token = {}
     local answer
     local session = dispatch.ask(function(ok, msg, sz)

@@ -89,7 +89,7 @@ impl Dispatcher {
 
 /// `dispatch.late(): integer`: how many answers came when nobody waited for them any more.
 pub(super) unsafe extern "C-unwind" fn late(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives us a valid `state`, and upvalue 1 is our service.
+    // SAFETY: Lua gives us a valid `state`, which a service owns.
     unsafe {
         let count = at(state).1.book.borrow().late.count;
         ffi::lua_pushinteger(state, count as i64);

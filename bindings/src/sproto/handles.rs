@@ -84,13 +84,16 @@ fn with<R>(work: impl FnOnce(&mut All) -> R) -> R {
 /// A schema, and in which life of its place it is one.
 type Used = (u32, Arc<Schema>);
 
+/// The names of the fields of a schema, and in which life of its place it has them.
+type Named = (u32, Box<[Name]>);
+
 /// What a Lua state has used.
 #[derive(Default)]
 pub(super) struct Cache {
     places: RefCell<Vec<Option<Used>>>,
     gone: RefCell<Vec<Arc<Schema>>>,
     /// Of which life of a place the state has the names of fields, and where they are.
-    named: RefCell<Vec<Option<(u32, Box<[Name]>)>>>,
+    named: RefCell<Vec<Option<Named>>>,
 }
 
 /// A new schema: none if there are a million already.
