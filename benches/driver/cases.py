@@ -87,6 +87,13 @@ FIGURES = [
         for what in ["encode", "decode", "pack", "unpack"]
         for value, label in [("player", "a player"), ("move", "five fields"), ("scores", "500 integers")]
     ],
+    *[
+        Figure("grammars", f"lpeg_{name}", f"lpeg: {label}", mark=1)
+        for name, label in [("json_check", "JSON of 4 KB checked"), ("json_read", "… and read"),
+                            ("search", "a search in 2 KB"), ("words", "words of 2 KB"), ("split", "a list split"),
+                            ("replace", "words replaced"), ("calculate", "a sum calculated"),
+                            ("short", "11 bytes taken apart"), ("build", "a grammar built")]
+    ],
     Figure("socket", "socket_echo_1", "a line of 64 B sent back, 1 connection", mark=1.5, goal=3, rate=False),
     Figure("socket", "socket_echo_64", "a line of 64 B sent back, 64 connections", mark=1.5, goal=3, rate=False),
     Figure("socket", "socket_blocks", "64 KiB sent back, 8 connections", mark=2, rate=False),

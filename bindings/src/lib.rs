@@ -27,6 +27,7 @@ mod datasheet;
 mod debugchannel;
 mod ground;
 mod hand;
+mod lpeg;
 mod md5;
 mod memory;
 mod mongo;
@@ -59,6 +60,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"bson", bson::open),
     (c"client.crypt", crypt::open_client),
     (c"client.socket", client_socket::open),
+    (c"lpeg", lpeg::open),
     (c"ltls.c", tls::open),
     (c"ltls.init.c", tls::open_init),
     (c"md5.core", md5::open),

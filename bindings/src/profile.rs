@@ -12,22 +12,19 @@
 //! service_snlua.c: `luaB_coresume` → [`resume`], `luaB_cowrap`/`timing_wrap` → [`wrap`], `lstart` → [`start`],
 //! `lstop` → [`stop`]. That signal 0 knows which coroutine runs is the machine's doing ([`skein_vm::interrupt`]).
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_int};
 use std::ptr;
 
 use skein_vm::ffi::{self, lua_CFunction, lua_State};
 use skein_vm::owner;
+
+use crate::raw::luaL_typeerror;
 
 /// Upvalue of a function made by `wrap`: its coroutine.
 const WRAPPED: c_int = 1;
 
 /// Stack slots that a call needs beyond its arguments and results.
 const SLOTS: c_int = 5;
-
-unsafe extern "C-unwind" {
-    // Not declared by `ffi`.
-    fn luaL_typeerror(state: *mut lua_State, argument: c_int, expected: *const c_char) -> c_int;
-}
 
 /// Nanoseconds of CPU; a full userdata.
 #[derive(Clone, Copy)]

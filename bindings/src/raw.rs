@@ -19,6 +19,11 @@ pub(crate) use skein_vm::{
     interrupt,
 };
 
+unsafe extern "C-unwind" {
+    /// Raises that argument `argument` is not what was expected. Not declared by `ffi`.
+    pub(crate) fn luaL_typeerror(state: *mut lua_State, argument: c_int, expected: *const c_char) -> c_int;
+}
+
 /// Longest text of an error. What is longer is cut.
 const TEXT: usize = 240;
 

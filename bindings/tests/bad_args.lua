@@ -12,6 +12,7 @@ local modules = {
     ["bson"] = require "bson",
     ["skynet.sharedata.core"] = require "skynet.sharedata.core",
     ["skynet.sharetable.core"] = require "skynet.sharetable.core",
+    ["lpeg"] = require "lpeg",
     ["md5.core"] = require "md5.core",
     ["skynet.netpack"] = require "skynet.netpack",
     ["skynet.codecache"] = require "skynet.codecache",
@@ -92,6 +93,7 @@ local function package_pointer()
     return p, n
 end
 
+local lpeg = require "lpeg"
 local sproto = require "sproto.core"
 local SCHEMA <const> = require("sprotoparser").parse ".T { i 0 : integer s 1 : *string t 2 : T } p 1 { request T response nil }"
 local schema = sproto.newproto(SCHEMA)
@@ -152,6 +154,9 @@ local values = {
     ["doubled"] = doubled,
     ["schema"] = function() return schema end,
     ["type"] = function() return record end,
+    ["pattern"] = function() return lpeg.Ct(lpeg.C(1) ^ 0) end,
+    ["called while matching"] = function() return lpeg.Cmt(lpeg.Cg(1, "k") ^ 0, function(...) return ... end) end,
+    ["rule"] = function() return lpeg.V "text" end,
     ["package pointer"] = function() return (package_pointer()) end,
     ["package"] = function() return packages.bind(package_pointer(), 1) end,
 }
@@ -219,6 +224,10 @@ local good = {
     unpackrequest = function() local p, n = block() return { p, n } end,
     packresponse = function() local p, n = block() return { 1, true, p, n } end,
     unpackresponse = function() local p, n = block() return { p, n } end,
+    match = function() return { lpeg.Ct(lpeg.C(1) ^ 0 * lpeg.Carg(1)), "text", 1, "extra" } end,
+    ["lpeg.type"] = function() return { lpeg.P(1) } end,
+    __div = function() return { lpeg.C(1), "%1" } end,
+    __mod = function() return { lpeg.C(1), print } end,
     append = function() local p, n = block() return { { 0 }, p, n } end,
     concat = function() return { { 3, "abc" } } end,
     isname = function() return { "@name" } end,
@@ -239,6 +248,12 @@ local good = {
     nextid = function() return { 256 } end,
     deliver = function() local p, n = package_pointer() return { p, n, 256, 7, { [own] = true } } end,
 }
+
+-- The operators of patterns are functions too. What a pattern calls or yields may be anything.
+modules["lpeg.pattern"] = {}
+for name, f in pairs(debug.getmetatable(lpeg.P(1))) do
+    if name:find "^__" and type(f) == "function" then modules["lpeg.pattern"][name] = f end
+end
 
 -- What a function of ours trusts is out of reach.
 for _, functions in pairs(modules) do

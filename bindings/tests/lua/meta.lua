@@ -17,6 +17,7 @@ local NATIVE <const> = {
     ["bson"] = "bson",
     ["client.crypt"] = "crypt",
     ["client.socket"] = "client_socket",
+    ["lpeg"] = "lpeg",
     ["ltls.init.c"] = "ltls_init",
     ["md5.core"] = "md5",
     ["skein.cluster"] = "cluster_link",

@@ -316,8 +316,11 @@ local function taking_turns()
         lists.post.locked(5 - i, "l" .. i)
         lists.post.free(i * 4, "f" .. i)
     end
-    skynet.sleep(25)
-    local order = lists.req.order()
+    local order
+    repeat
+        skynet.sleep(5)
+        order = lists.req.order()
+    until select(2, order:gsub("%d", "")) == 8
     local locked = order:gsub("f%d ?", ""):gsub(" $", "")
     check.eq("one after the other", locked, "l1 l2 l3 l4")
     local free = order:gsub("l%d ?", ""):gsub(" $", "")
