@@ -85,10 +85,11 @@ static void skein_sharenodes (lua_State *L) {
   Node nodes[MOST];
   GCObject *o;
   for (o = G(L)->allgc; o != NULL; o = o->next) {
-    Table *t = gco2t(o);
+    Table *t;
     const void *common;
-    if (o->tt != LUA_VTABLE || t->lsizenode < 2 || sizenode(t) > MOST) continue;
-    if (!skein_iscommon(t, nodes)) continue;
+    if (o->tt != LUA_VTABLE) continue;
+    t = gco2t(o);
+    if (t->lsizenode < 2 || sizenode(t) > MOST || !skein_iscommon(t, nodes)) continue;
     common = skein_vm_common(nodes, sizenode(t) * sizeof(Node));
     if (common == NULL) continue;
     freehash(L, t);
