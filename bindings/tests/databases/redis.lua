@@ -4,6 +4,7 @@ require "skynet.manager"
 local check = require "check"
 local order = require "order"
 local redis = require "skynet.db.redis"
+local socket = require "skynet.socket"
 local socketchannel = require "skynet.socketchannel"
 
 local PORT <const> = tonumber(skynet.getenv "redis_port")
@@ -243,6 +244,67 @@ local function check_messages(db)
     check.ok("disconnected", not pcall(function() w:message() end))
 end
 
+--- A server that says the next of these texts to each connection, when something came on it, and closes it if told to.
+local function scripted(replies)
+    local listener, _, port = socket.listen("127.0.0.1", 0)
+    socket.start(listener, function(fd)
+        socket.start(fd)
+        while socket.read(fd) do
+            local it = table.remove(replies, 1)
+            if it then
+                -- In two pieces, cut anywhere.
+                local cut = it.cut or #it[1]
+                socket.write(fd, it[1]:sub(1, cut))
+                skynet.sleep(1)
+                socket.write(fd, it[1]:sub(cut + 1))
+                if it.close then break end
+            end
+        end
+        socket.close(fd)
+    end)
+    return redis.connect { host = "127.0.0.1", port = port }, listener
+end
+
+local function check_strange_servers()
+    local deep = ("*1\r\n"):rep(200) .. ":1\r\n"
+    local db, listener = scripted {
+        { "$5\r\nhello\r\n", cut = 7 },
+        { "*2\r\n$1\r\na\r\n*1\r\n:7\r\n", cut = 9 },
+        { "nonsense\r\n" },
+        { "$99999999999\r\n" },
+        { deep },
+        { "$10\r\nhalf", close = true },
+        { "*2\r\n:1\r\n", close = true },
+        { "+fine\r\n", cut = 1 },
+    }
+    check.eq("cut", db:get "a", "hello")
+    check.eq("cut", db:get("a")[2][1], 7)
+    if check.skein then
+        check.raises("no reply", "no reply of Redis begins with byte 110", db.get, db, "a")
+        check.raises("too long", "says", db.get, db, "a")
+        check.raises("too deep", "too many arrays in arrays", db.get, db, "a")
+        for _ = 1, 2 do
+            local ok, err = pcall(db.get, db, "a")
+            check.ok("cut off", not ok and err == socketchannel.error)
+        end
+        check.eq("the next connection", db:get "a", "fine")
+    end
+    db:disconnect()
+    socket.close(listener)
+    -- Nothing is answered: who waits is told when somebody else ends it.
+    db, listener = scripted {}
+    local waited
+    skynet.fork(function() waited = table.pack(pcall(db.get, db, "a")) end)
+    skynet.sleep(2)
+    check.eq("waits", waited, nil)
+    db:disconnect()
+    while not waited do
+        skynet.sleep(1)
+    end
+    check.ok("told", not waited[1])
+    socket.close(listener)
+end
+
 local function check_faults(db)
     local slow = redis.connect(options)
     local w = redis.watch(options)
@@ -300,6 +362,7 @@ check.run("redis", function()
     check_passwords()
     check_transactions(db)
     check_messages(db)
+    check_strange_servers()
     check_faults(db)
     db:disconnect()
 end)
