@@ -2,7 +2,7 @@
 //!
 //! Values are read where the machine has them (`skein_vm::walk`) and written at the [`desk`](super::desk): nothing is pushed, nothing
 //! raises, so that a field costs one look-up by the address of its name. Whatever is not plain (a metamethod, a text that means
-//! a number, a value of the wrong type, a message that is too large) ends the walk, and [`encode`](super::encode) begins anew: it knows all
+//! a number, a value of the wrong type, a message that is too large) ends the walk, and [`mod@super::encode`] begins anew: it knows all
 //! rules, and the words of each error.
 //!
 //! # From skynet
