@@ -17,7 +17,6 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Server {
-    site: &'static Site,
     node: Running<'static>,
     lines: u16,
     http: u16,
@@ -33,7 +32,7 @@ impl Server {
         let text = node.wait_for("ports", "ready");
         let mut ports = text.lines().map(|it| it.parse().unwrap_or_default());
         let (lines, http) = (ports.next().unwrap(), ports.next().unwrap());
-        Server { site, node, lines, http }
+        Server { node, lines, http }
     }
 
     fn connect(&self, port: u16) -> TcpStream {
@@ -111,7 +110,7 @@ fn all_gone(server: &Server) {
 
 #[test]
 fn descriptors_that_run_out_turn_newcomers_away_and_the_rest_goes_on() {
-    let server = Server::start("");
+    let mut server = Server::start("");
     let mut old: Vec<_> = (0..3).map(|_| server.client()).collect();
     let most = server.descriptors() as u64 + 20;
     prlimit(Some(server.pid()), Resource::Nofile, Rlimit { current: Some(most), maximum: Some(most) })
@@ -125,7 +124,7 @@ fn descriptors_that_run_out_turn_newcomers_away_and_the_rest_goes_on() {
     }
     assert!((1..=30).contains(&answered), "{answered} of 100 were answered");
     assert!(old.iter_mut().all(|it| it.ask("still there?") == "still there?"));
-    assert!(server.site.read("stdout").contains("accept error: Too many open files"));
+    server.node.wait_for("stdout", "accept error: Too many open files");
     drop(new);
     until(|| (server.descriptors() as u64 + 10 < most).then_some(()), || "they stay open".to_owned());
     server.client();
