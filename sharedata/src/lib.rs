@@ -28,6 +28,7 @@ mod lease;
 mod root;
 #[cfg(not(loom))]
 pub mod segment;
+pub mod shelf;
 #[cfg(not(loom))]
 mod space;
 

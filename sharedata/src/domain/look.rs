@@ -61,10 +61,10 @@ impl Tables {
     /// The folder cannot be read.
     pub fn others(&self) -> Result<Vec<OldVersion>, Error> {
         let catalogue = self.catalogue()?;
-        let files = self.files()?.into_iter().filter(|(it, _)| !it.finished || !catalogue.has(it.number));
-        let version = |(it, file): (FileName, String)| {
+        let files = self.files()?.into_iter().filter(|it| !it.finished || !catalogue.has(it.number));
+        let version = |it: FileName| {
             let readers = self.readers(it.number)?;
-            Ok(OldVersion { file, size: it.size as u64, finished: it.finished, readers })
+            Ok(OldVersion { file: it.to_string(), size: it.size as u64, finished: it.finished, readers })
         };
         files.map(version).collect()
     }

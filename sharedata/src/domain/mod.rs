@@ -15,7 +15,7 @@
 //! # Invariants
 //! * **T1** A number is given out once. The addresses in the name of a file belong to it for as long as the file is there.
 //! * **T2** A file without `.new` is complete and not written again. One that the catalogue names is not removed.
-//! * **T3** Who removes a segment's file holds the segment alone, so nobody has it mapped, and nobody is about to.
+//! * **T3** Who removes a segment's file holds the segment alone, so nobody has it mapped, and nobody is about to ([`crate::shelf`]).
 //! * **T4** What a file says is compared with what it has to be, and its contents with their sum, before it is mapped.
 //!
 //! # When a process dies
@@ -38,7 +38,8 @@ use skein_arena::sync::{Arc, Mutex, MutexGuard};
 use skein_arena::{DomainOptions, step};
 
 use crate::error::Error;
-use crate::segment::Origin;
+use crate::segment::{Header, Origin};
+use crate::shelf::{self, Shelf};
 use catalogue::Catalogue;
 pub use look::{OldVersion, Table};
 use name::FileName;
@@ -138,35 +139,19 @@ impl Tables {
 
     fn sweep_locked(&self, _lock: &FolderLock<'_>, catalogue: &Catalogue) -> Result<usize, Error> {
         let mut removed = 0;
-        for (file, name) in self.files()? {
+        for file in self.files()? {
             // A name that is in the catalogue is complete: what ends in `.new` is not that file.
             if file.finished && catalogue.has(file.number) {
                 continue;
             }
-            removed += usize::from(self.remove_unless_held(file.number, &name)?);
+            removed += usize::from(shelf::remove(&OneFile { tables: self, name: file })?);
         }
         Ok(removed)
     }
 
-    /// Removes a file that no catalogue names and nobody holds (T3). Whether nobody did. The caller has the folder's lock.
-    fn remove_unless_held(&self, number: u64, name: &str) -> Result<bool, Error> {
-        let all = bytes_of(number);
-        let failed = |source| Error::Io { action: "lock", path: self.folder.file(publish::LEASES), source };
-        if !self.others.hold_alone(all.start, all.end - all.start).map_err(failed)? {
-            return Ok(false);
-        }
-        step("sweep/alone");
-        let removed = self.folder.remove(name);
-        step("sweep/removed");
-        self.others.let_go(all.start, all.end - all.start).map_err(failed)?;
-        removed?;
-        Ok(true)
-    }
-
-    /// The segments that have a file, and its name.
-    fn files(&self) -> Result<Vec<(FileName, String)>, Error> {
-        let names = self.folder.names()?;
-        Ok(names.into_iter().filter_map(|name| Some((FileName::parse(&name)?, name))).collect())
+    /// The segments that have a file.
+    fn files(&self) -> Result<Vec<FileName>, Error> {
+        Ok(self.folder.names()?.iter().filter_map(|name| FileName::parse(name)).collect())
     }
 
     /// Held by who maps or unmaps segments of the domain. Nobody drops an `Arc` of a segment while they have it.
@@ -183,8 +168,7 @@ impl Tables {
 #[derive(Debug)]
 pub(crate) struct Lease {
     tables: Arc<Tables>,
-    number: u64,
-    file: String,
+    name: FileName,
 }
 
 impl Lease {
@@ -197,16 +181,67 @@ impl Lease {
             if !unmap() {
                 return;
             }
-            self.tables.let_go(self.number);
+            self.tables.let_go(self.name.number);
         }
         // Whoever has the lock is changing the folder, and sweeps.
         let Ok(Some(_lock)) = self.tables.folder.try_lock() else { return };
         if let Ok(catalogue) = self.tables.read_catalogue()
-            && !catalogue.has(self.number)
+            && !catalogue.has(self.name.number)
         {
             // What cannot be removed now is removed later.
-            let _ = self.tables.remove_unless_held(self.number, &self.file);
+            let _ = shelf::remove(&OneFile { tables: &self.tables, name: self.name });
         }
+    }
+}
+
+/// The file of a segment, in the steps of [`shelf`]. Who removes has the folder's lock; who opens is alone in this process.
+struct OneFile<'a> {
+    tables: &'a Tables,
+    name: FileName,
+}
+
+impl OneFile<'_> {
+    fn failed(&self, source: std::io::Error) -> Error {
+        Error::Io { action: "lock", path: self.tables.folder.file(publish::LEASES), source }
+    }
+}
+
+impl Shelf for OneFile<'_> {
+    type Error = Error;
+    type Mapped = Header;
+
+    fn hold(&self) -> Result<bool, Error> {
+        let held = self.tables.hold(self.name.number);
+        step("open/held");
+        held
+    }
+
+    fn let_go(&self) {
+        self.tables.let_go(self.name.number);
+    }
+
+    fn map(&self) -> Result<Option<Header>, Error> {
+        let mapped = self.tables.map(&self.name);
+        step("open/mapped");
+        mapped
+    }
+
+    fn hold_alone(&self) -> Result<bool, Error> {
+        let all = bytes_of(self.name.number);
+        let alone = self.tables.others.hold_alone(all.start, all.end - all.start);
+        step("sweep/alone");
+        alone.map_err(|error| self.failed(error))
+    }
+
+    fn let_go_alone(&self) -> Result<(), Error> {
+        let all = bytes_of(self.name.number);
+        self.tables.others.let_go(all.start, all.end - all.start).map_err(|error| self.failed(error))
+    }
+
+    fn remove(&self) -> Result<(), Error> {
+        let removed = self.tables.folder.remove(&self.name.to_string());
+        step("sweep/removed");
+        Ok(removed?)
     }
 }
 

@@ -7,18 +7,19 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr;
 
+use skein_arena::range;
 use skein_arena::sync::Arc;
-use skein_arena::{range, step};
 
 use super::catalogue::{self, Catalogue, Entry};
-use super::{FileName, Lease, Sum, Tables, sum};
+use super::{FileName, Lease, OneFile, Sum, Tables, sum};
 use crate::draft::require_range;
 use crate::error::Error;
 use crate::segment::{HEADER, Header, LAYOUT, Leaving, MAGIC, Place, Segment};
+use crate::shelf;
 use crate::space::{self, GRAIN};
 
-/// Bytes that are read at a time for the sum: the pages of a segment are not mapped for that.
-const CHUNK: usize = 1 << 18;
+/// Bytes that are read at a time for the sum, on the stack: nothing is mapped or allocated for that.
+const CHUNK: usize = 1 << 14;
 /// Where the sum stands.
 const SUM: usize = offset_of!(Header, sum);
 
@@ -104,34 +105,16 @@ impl Tables {
     /// Holds a segment and maps it. None if it is no longer there.
     fn open_entry(self: &Arc<Tables>, entry: &Entry) -> Result<Option<Arc<Segment>>, Error> {
         require_range()?;
-        if !self.hold(entry.number)? {
-            return Ok(None);
-        }
-        step("open/held");
-        let lease =
-            Lease { tables: Arc::clone(self), number: entry.number, file: entry.file_name().to_string() };
-        let mapped = self.map(entry);
-        step("open/mapped");
-        match mapped {
-            Ok(Some((base, size, header))) => {
-                Ok(Some(Segment::publish(Place::File(lease), base, size, header)))
-            }
-            Ok(None) => {
-                self.let_go(entry.number);
-                Ok(None)
-            }
-            Err(error) => {
-                self.let_go(entry.number);
-                Err(error)
-            }
-        }
+        let name = entry.file_name();
+        let header = shelf::open(&OneFile { tables: self, name })?;
+        let lease = || Lease { tables: Arc::clone(self), name };
+        Ok(header.map(|header| Segment::publish(Place::File(lease()), name.base, name.size, header)))
     }
 
-    /// First address, bytes and header of a segment that we hold, once it is mapped (T4).
-    fn map(&self, entry: &Entry) -> Result<Option<(usize, usize, Header)>, Error> {
-        let name = entry.file_name();
+    /// Maps a segment that we hold (T4): its header. None if its file is gone.
+    pub(super) fn map(&self, name: &FileName) -> Result<Option<Header>, Error> {
         let Some(file) = self.folder.open_sealed(&name.to_string())? else { return Ok(None) };
-        let header = self.verify(&name, &file)?;
+        let header = self.verify(name, &file)?;
         let path = self.folder.file(&name.to_string());
         if name.base.checked_add(name.size).is_none_or(|it| it > space::SHARED.1) {
             let what = "its addresses are not for segments".to_owned();
@@ -144,7 +127,7 @@ impl Tables {
         // SAFETY: the addresses are the file's (T1), and nothing of ours is there: we have claimed them.
         let mapped = unsafe { range::map_file(at, name.size, &file, 0, false) };
         mapped.inspect_err(|_| space::DOMAIN.give(name.base))?;
-        Ok(Some((name.base, name.size, header)))
+        Ok(Some(header))
     }
 
     /// Compares a segment's file with what it has to be; its header.
@@ -201,7 +184,7 @@ impl Tables {
     /// The sum over what follows the header of a segment of `size` bytes.
     fn sum_of(&self, file: &File, path: &Path, size: u64) -> Result<u64, Error> {
         let mut sum = Sum::new();
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = [0; CHUNK];
         let mut at = HEADER as u64;
         while at < size {
             let part = &mut chunk[..CHUNK.min((size - at) as usize)];

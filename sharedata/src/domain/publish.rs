@@ -52,8 +52,7 @@ impl Reserved {
 
     /// It is complete, and mapped here.
     pub(crate) fn into_lease(self) -> Lease {
-        let name = self.finished.unwrap_or(self.name);
-        Lease { tables: self.tables, number: name.number, file: name.to_string() }
+        Lease { tables: self.tables, name: self.finished.unwrap_or(self.name) }
     }
 
     /// It will never be.
@@ -74,7 +73,7 @@ impl Tables {
         self.sweep_locked(&lock, &catalogue)?;
         let (first, end) = space::SHARED;
         let taken: BTreeMap<usize, usize> =
-            self.files()?.into_iter().map(|(file, _)| (file.base, file.size)).collect();
+            self.files()?.into_iter().map(|file| (file.base, file.size)).collect();
         let (number, address) = self.next()?;
         let from = (address as usize).clamp(first, end);
         let (base, size) = space::windows(first, end)
