@@ -26,7 +26,13 @@ struct Words {
 pub(super) fn make(path: &str, answers: bool, _: Ends) -> Box<dyn Rival> {
     let path = format!("/dev/shm/{path}");
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(!answers).open(&path).expect("memory that is a file");
+    let file = options
+        .read(true)
+        .write(true)
+        .create(!answers)
+        .truncate(false)
+        .open(&path)
+        .expect("memory that is a file");
     if answers {
         // Both have it.
         remove_file(&path).expect("a file of ours");
