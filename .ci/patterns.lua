@@ -97,7 +97,8 @@ end
 
 --- An error without its position and without names: which of several is told depends on the order of a table, or of evaluation.
 local function reason(why)
-    return (tostring(why):gsub("^[^:]*:%d+: ", ""):gsub("rule '%u'", "rule"):gsub("reference '%l'", "reference"))
+    why = tostring(why):gsub("^[^:]*:%d+: ", ""):gsub("rule '%u'", "rule"):gsub("reference '%l'", "reference")
+    return (why:gsub("to 'B' %b()", "to 'B'"))
 end
 
 --- What a module makes of a seed, as lines.

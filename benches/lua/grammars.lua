@@ -61,7 +61,7 @@ local MATCHES <const> = {
     search = { P { P "worst of all" + 1 * V(1) } + true, prose },
     words = { Ct((C(R("az", "AZ") ^ 1) + 1) ^ 0), prose },
     split = { Ct(C((1 - P ",") ^ 0) * ("," * C((1 - P ",") ^ 0)) ^ 0), list },
-    replace = { Cs((P "times" / "days" + "best" / { best = "last" } + 1) ^ 0), prose },
+    replace = { Cs((P "times" / "days" + P "best" / { best = "last" } + 1) ^ 0), prose },
     calculate = { calculator, sum },
     short = { C(R "az" ^ 1) * "=" * C(digits), "key=12345" },
 }
