@@ -119,15 +119,20 @@ end
 local function ask_all(timeout, name, describe)
     local requests = skynet.request()
     local result = {}
+    local silent = {}
     for handle in pairs(services) do
         requests:add { handle, "debug", name }
-        result[skynet.address(handle)] = describe(handle, "TIMEOUT")
+        silent[handle] = true
     end
     for request, response in requests:select(timeout) do
         local handle = request[1]
         local answer = "ERROR"
         if response then answer = response[1] end
+        silent[handle] = nil
         result[skynet.address(handle)] = describe(handle, answer)
+    end
+    for handle in pairs(silent) do
+        result[skynet.address(handle)] = describe(handle, "TIMEOUT")
     end
     return result
 end

@@ -1,12 +1,17 @@
 --- Values as text for a terminal: what `debug_console` and `dbg` print.
 local listing = {}
 
+local function by_text(a, b) return tostring(a) < tostring(b) end
+
+--- The keys in the order of their texts. There may be one for each service of the node: texts are compared without help of ours.
 local function sorted(t)
-    local keys = {}
+    local keys, count, only_texts = {}, 0, true
     for key in pairs(t) do
-        keys[#keys + 1] = key
+        count = count + 1
+        keys[count] = key
+        only_texts = only_texts and type(key) == "string"
     end
-    table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+    table.sort(keys, not only_texts and by_text or nil)
     return keys
 end
 
@@ -16,7 +21,7 @@ end
 function listing.line(t)
     local parts = {}
     for i, key in ipairs(sorted(t)) do
-        parts[i] = string.format("%s:%s", key, t[key])
+        parts[i] = tostring(key) .. ":" .. tostring(t[key])
     end
     return table.concat(parts, "\t")
 end
@@ -30,7 +35,7 @@ function listing.text(value)
     for i, key in ipairs(sorted(value)) do
         local of_key = value[key]
         if type(of_key) == "table" then of_key = listing.line(of_key) end
-        lines[i] = string.format("%s\t%s\n", key, of_key)
+        lines[i] = tostring(key) .. "\t" .. tostring(of_key) .. "\n"
     end
     return table.concat(lines)
 end

@@ -23,6 +23,14 @@ local dispatch = require "skein.dispatch"
 local RequestSet = {}
 RequestSet.__index = RequestSet
 
+--- The values of a response, or why there are none.
+---@return table?
+---@return any failure
+local function packed(ok, ...)
+    if ok then return table.pack(...) end
+    return nil, (...)
+end
+
 --- The answer to a request is here, or is known never to come.
 ---@param set skein.RequestSet
 ---@param pending skein.Pending
@@ -34,12 +42,9 @@ local function arrived(set, pending, ok, msg, sz)
     set.outstanding = set.outstanding - 1
     local resp, failure = false, nil
     if ok then
-        local answer = table.pack(pcall(dispatch.proto()[pending.req[2]].unpack, msg, sz))
-        if answer[1] then
-            resp = table.pack(table.unpack(answer, 2, answer.n))
-        else
-            failure = answer[2]
-        end
+        local values
+        values, failure = packed(pcall(dispatch.proto()[pending.req[2]].unpack, msg, sz))
+        resp = values or false
     end
     set.last = set.last + 1
     set.arrived[set.last] = { pending.req, resp }

@@ -39,16 +39,16 @@ impl Head {
         Head { bytes: [0; LONGEST], len: 2 }
     }
 
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
     }
 
-    /// Writes the frame's size: what was put, and `more` bytes that follow.
-    fn finish(mut self, more: usize) -> Head {
+    /// Writes the frame's size: what was put, and `more` bytes that follow. In place: a head is too long to be moved for nothing.
+    fn finish(&mut self, more: usize) {
         let size = u16::try_from(self.len - 2 + more).expect("a unit is a part at most, and its header");
         self.bytes[..2].copy_from_slice(&size.to_be_bytes());
-        self
     }
 
     pub(super) fn as_slice(&self) -> &[u8] {
@@ -86,9 +86,9 @@ pub(super) fn request(to: To<'_>, session: u32, want: Want, size: u32) -> Head {
     head.put(&session.to_le_bytes());
     if multi {
         head.put(&size.to_le_bytes());
-        return head.finish(0);
     }
-    head.finish(size as usize)
+    head.finish(if multi { 0 } else { size as usize });
+    head
 }
 
 /// The head of one part of a request.
@@ -96,14 +96,16 @@ pub(super) fn part(session: u32, last: bool, size: usize) -> Head {
     let mut head = Head::new();
     head.put(&[if last { 0x03 } else { 0x02 }]);
     head.put(&session.to_le_bytes());
-    head.finish(size)
+    head.finish(size);
+    head
 }
 
 /// The head of a trace tag's frame.
 pub(super) fn trace(size: usize) -> Head {
     let mut head = Head::new();
     head.put(&[0x04]);
-    head.finish(size)
+    head.finish(size);
+    head
 }
 
 /// What a unit of a response holds.
@@ -122,7 +124,8 @@ pub(super) fn response(session: u32, kind: Answer, size: usize) -> Head {
     let mut head = Head::new();
     head.put(&session.to_le_bytes());
     head.put(&[kind as u8]);
-    head.finish(size)
+    head.finish(size);
+    head
 }
 
 /// A unit of a request, taken apart.

@@ -63,13 +63,17 @@ impl Site {
 
     /// Starts the binary with these arguments.
     pub(crate) fn start(&self, args: &[&str]) -> Running<'_> {
-        self.start_on(args, Stdio::null())
+        self.start_by(Command::new(env!("CARGO_BIN_EXE_skein")).args(args))
     }
 
-    fn start_on(&self, args: &[&str], input: Stdio) -> Running<'_> {
+    /// Starts a command, which is the binary or leads to it.
+    pub(crate) fn start_by(&self, command: &mut Command) -> Running<'_> {
+        self.start_on(command, Stdio::null())
+    }
+
+    fn start_on(&self, command: &mut Command, input: Stdio) -> Running<'_> {
         let out = |name| fs::File::create(self.path(name)).expect("a file for the output");
-        let child = Command::new(env!("CARGO_BIN_EXE_skein"))
-            .args(args)
+        let child = command
             .current_dir(self.dir.path())
             .stdin(input)
             .stdout(out("stdout"))
@@ -81,7 +85,7 @@ impl Site {
 
     /// Starts it with a pipe as its standard input.
     pub(crate) fn start_with_input(&self, args: &[&str]) -> (Running<'_>, ChildStdin) {
-        let mut running = self.start_on(args, Stdio::piped());
+        let mut running = self.start_on(Command::new(env!("CARGO_BIN_EXE_skein")).args(args), Stdio::piped());
         let input = running.child.stdin.take().expect("it is piped");
         (running, input)
     }
