@@ -4,6 +4,7 @@
 
 mod common;
 
+use skein_arena::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -88,7 +89,7 @@ fn runs(site: &Site) -> String {
 struct Relay {
     port: u16,
     /// 0: nobody is there.
-    target: Arc<AtomicU16>,
+    target: Arc<AtomicU32>,
     streams: Arc<Mutex<Vec<TcpStream>>>,
     connections: Arc<AtomicUsize>,
     frozen: Arc<Mutex<()>>,
@@ -100,7 +101,7 @@ impl Relay {
         let port = listener.local_addr().expect("an address").port();
         let relay = Relay {
             port,
-            target: Arc::new(AtomicU16::new(target)),
+            target: Arc::new(AtomicU32::new(target.into())),
             streams: Arc::default(),
             connections: Arc::default(),
             frozen: Arc::default(),
@@ -111,7 +112,9 @@ impl Relay {
         // Ends with the process of the test.
         thread::spawn(move || {
             for inward in listener.incoming().map_while(Result::ok) {
-                let Ok(outward) = TcpStream::connect(("127.0.0.1", target.load(SeqCst))) else { continue };
+                let Ok(outward) = TcpStream::connect(("127.0.0.1", target.load(SeqCst) as u16)) else {
+                    continue;
+                };
                 connections.fetch_add(1, SeqCst);
                 let mut all = streams.lock().expect("no panic");
                 for stream in [&inward, &outward] {
@@ -294,7 +297,7 @@ fn a_node_that_is_killed_fails_its_callers_and_is_found_again() {
     running.wait_for("stdout", "start it");
     let second = Site::with_main(STORE);
     let mut node = second.start(&["config"]);
-    relay.target.store(port_of(&mut node), SeqCst);
+    relay.target.store(port_of(&mut node).into(), SeqCst);
     let ended = running.wait();
     assert!(ended.stdout.contains("\nfine\n"), "{}", ended.stdout);
 }
