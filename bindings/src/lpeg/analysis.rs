@@ -124,38 +124,48 @@ pub(super) struct First {
     pub(super) set: Set,
     /// There may be none: at the end of the subject it may match too.
     pub(super) may_be_missing: bool,
+    /// Nothing is known, or a function has to be asked: not to be left out, whatever comes behind it.
+    must_run: bool,
 }
 
 impl First {
     /// Nothing is known.
-    pub(super) const UNKNOWN: First = First { set: FULL, may_be_missing: true };
+    pub(super) const UNKNOWN: First = First { set: FULL, may_be_missing: true, must_run: true };
+    /// Nothing begins so.
+    pub(super) const NONE: First = First { set: EMPTY, may_be_missing: false, must_run: false };
 
     fn of(set: Set) -> First {
-        First { set, may_be_missing: false }
+        First { set, ..First::NONE }
     }
 
-    fn or(self, other: First) -> First {
+    /// What one of two begins with.
+    pub(super) fn or(self, other: First) -> First {
         First {
             set: combine(&self.set, &other.set, |a, b| a | b),
             may_be_missing: self.may_be_missing || other.may_be_missing,
+            must_run: self.must_run || other.must_run,
         }
     }
 
     /// What is written down in a rule.
     pub(super) fn of_rule(rule: &[u32]) -> First {
-        First { set: std::array::from_fn(|at| rule[4 + at]), may_be_missing: rule[3] != 0 }
+        First {
+            set: std::array::from_fn(|at| rule[4 + at]),
+            may_be_missing: rule[3] & 1 != 0,
+            must_run: rule[3] & 2 != 0,
+        }
     }
 
     /// Writes it down there.
     pub(super) fn write(self, rule: &mut [u32]) {
-        rule[3] = u32::from(self.may_be_missing);
+        rule[3] = u32::from(self.may_be_missing) | u32::from(self.must_run) << 1;
         rule[4..RULE].copy_from_slice(&self.set);
     }
 }
 
 /// What matches of a pattern begin with, when what comes behind it begins with a byte of `follow`.
 pub(super) fn first(node: &[u32], follow: &Set, scope: Scope<'_>) -> First {
-    let behind = First { set: *follow, may_be_missing: true };
+    let behind = First { set: *follow, may_be_missing: true, must_run: false };
     match tag(node) {
         Tag::True | Tag::Behind => behind,
         Tag::False => First::of(EMPTY),
@@ -180,7 +190,7 @@ pub(super) fn first(node: &[u32], follow: &Set, scope: Scope<'_>) -> First {
             if inner.may_be_missing { behind } else { inner }
         }
         Tag::Not => match as_set(child(node)) {
-            Some(set) => First { set: combine(follow, &set, |a, b| a & !b), may_be_missing: true },
+            Some(set) => First { set: combine(follow, &set, |a, b| a & !b), ..behind },
             None => behind,
         },
         Tag::Call => match scope.rule(node[2]).map(First::of_rule) {
@@ -208,9 +218,12 @@ fn first_of_all(node: &[u32], follow: &Set, scope: Scope<'_>) -> First {
         matches!(tag(it), Tag::Any | Tag::Set | Tag::Utf) || tag(it) == Tag::Bytes && it[1] != 0
     };
     let last = parts.iter().position(takes).map_or(parts.len(), |at| at + 1);
-    parts[..last].iter().rev().fold(First { set: *follow, may_be_missing: true }, |behind, part| {
+    let end = First { set: *follow, may_be_missing: true, must_run: false };
+    parts[..last].iter().rev().fold(end, |behind, part| {
         let found = first(part, &behind.set, scope);
-        First { may_be_missing: found.may_be_missing && behind.may_be_missing, ..found }
+        let must_run = found.must_run || found.may_be_missing && behind.must_run;
+        let may_be_missing = must_run || found.may_be_missing && behind.may_be_missing;
+        First { set: found.set, may_be_missing, must_run }
     })
 }
 

@@ -207,12 +207,9 @@ impl<'a> Compiler<'a> {
             return Ok(());
         }
         // What all parts behind one begin with.
-        let mut rest = vec![First { set: EMPTY, may_be_missing: false }; parts.len()];
+        let mut rest = vec![First::NONE; parts.len()];
         for at in (1..parts.len()).rev() {
-            rest[at - 1] = First {
-                set: combine(&rest[at].set, &firsts[at].set, |a, b| a | b),
-                may_be_missing: rest[at].may_be_missing || firsts[at].may_be_missing,
-            };
+            rest[at - 1] = rest[at].or(firsts[at]);
         }
         let mut ends = Vec::new();
         for (at, &part) in parts.iter().enumerate() {
