@@ -12,7 +12,6 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Running, Site};
-use skein_arena::sync::atomic::{AtomicU16, AtomicUsize, Ordering::SeqCst};
 
 /// A node that serves `@kv`: it says `listening <port>`, and counts what it executes in a file.
 const STORE: &str = r#"
