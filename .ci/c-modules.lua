@@ -40,6 +40,7 @@ local function patterns()
     local ours = require "lpeg"
     assert(ours ~= other and ours.version == "LPeg 1.1.0")
     suite(other, "./re.lua")
+    suite(ours, "skein:/lualib/re.lua")
     local same, different = dofile "patterns.lua"(ours, other, tonumber(os.getenv "SKEIN_PATTERNS") or 4000)
     print(("patterns: %d do the same"):format(same))
     assert(#different == 0, different[1])

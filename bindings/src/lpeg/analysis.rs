@@ -187,11 +187,12 @@ pub(super) fn first(node: &[u32], follow: &Set, scope: Scope<'_>) -> First {
         Tag::AtMost => first(child(node), follow, scope).or(behind),
         Tag::And => {
             let inner = first(child(node), &FULL, scope);
-            if inner.may_be_missing { behind } else { inner }
+            if inner.may_be_missing { First { must_run: inner.must_run, ..behind } } else { inner }
         }
         Tag::Not => match as_set(child(node)) {
             Some(set) => First { set: combine(follow, &set, |a, b| a & !b), ..behind },
-            None => behind,
+            // A function that is to be asked is asked here too.
+            None => First { must_run: first(child(node), &FULL, scope).must_run, ..behind },
         },
         Tag::Call => match scope.rule(node[2]).map(First::of_rule) {
             Some(known) if !known.may_be_missing => known,

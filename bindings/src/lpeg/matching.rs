@@ -23,6 +23,9 @@ const FRAMES: c_int = 5;
 const BYTES: c_int = 6;
 const SLOTS: c_int = 6;
 
+/// Most values of one match-time capture.
+const MOST_RESULTS: c_int = 32767;
+
 /// The entry that gives up, which is at the beginning of all code.
 const BOTTOM: Entry = Entry { pc: 0, at: 0, captures: 0 };
 
@@ -198,6 +201,9 @@ unsafe fn runtime(machine: &mut Machine, made: &mut Match<'_>, function: u32) {
         };
         machine.at = at;
         let count = results - 1;
+        if count > MOST_RESULTS {
+            raise(state, Raise::new("too many results in match-time capture"));
+        }
         if count > 0 {
             // They go where the values of captures inside were.
             let first = base + keep as c_int + 1;
