@@ -204,5 +204,6 @@ fn a_packet_is_not_copied_on_its_way_from_gate_to_agent_to_a_third_service_to_an
     assert!(seen.iter().filter(|it| it.0).count() >= 2, "{seen:?}");
     let counters = world.node.network().counters();
     assert!(counters.copied - copied <= 10 * (64 << 10), "{counters:?}");
-    assert!(counters.written >= 2_000_000 && counters.read >= 2_000_000);
+    // What was written is counted after the peer may have read it: the last packet is perhaps not in it yet.
+    assert!(counters.written >= 39 * 50_000 && counters.read >= 2_000_000, "{counters:?}");
 }
