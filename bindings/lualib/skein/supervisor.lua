@@ -49,6 +49,8 @@ function Supervisor:launch(child)
     skynet.fork(function()
         -- Never answered: it fails when the child ends.
         pcall(skynet.call, handle, "debug", "LINK")
+        -- A service that exits says so while its address and its names are still its own: this ends when they are free.
+        pcall(skynet.call, handle, "debug", "PING")
         if self.handles[child.name] ~= handle or self.lives[child.name] ~= life then return end
         self.handles[child.name] = nil
         if not self.stopped then self:child_ended(child.name) end

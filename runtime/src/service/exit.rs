@@ -22,6 +22,9 @@ impl Node {
     /// Takes a service out of reach. `false`: nobody has this handle.
     pub fn retire(self: &Arc<Self>, handle: Handle) -> bool {
         let guard = epoch::pin();
+        // First the names: who finds the handle dead may give them to the next service at once. And again for one that was bound
+        // meanwhile.
+        self.names.release(handle);
         let Some(ctx) = self.handles.retire(handle, &guard) else { return false };
         self.names.release(handle);
         let closed = ctx.mailbox.close();
