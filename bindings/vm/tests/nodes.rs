@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{copy, image, run};
+use common::{copy, run, sure_image};
 
 /// What a library is: functions without upvalues, texts, numbers.
 const LIBRARY: &str = r#"
@@ -14,7 +14,7 @@ const LIBRARY: &str = r#"
 
 #[test]
 fn what_a_state_writes_to_a_library_is_its_own() {
-    let image = image(LIBRARY).unwrap();
+    let image = sure_image(LIBRARY);
     let states = [copy(&image, &7), copy(&image, &7), copy(&image, &7)];
     run(
         &states[0],
@@ -36,7 +36,7 @@ fn what_a_state_writes_to_a_library_is_its_own() {
 
 #[test]
 fn a_table_that_is_not_written_to_costs_a_copy_no_hash_part() {
-    let image = image(LIBRARY).unwrap();
+    let image = sure_image(LIBRARY);
     let state = copy(&image, &7);
     let used = |code: &str| {
         run(&state, code).unwrap();
@@ -117,7 +117,7 @@ const PROGRAM: &str = r##"
 
 #[test]
 fn random_programs_find_no_difference_to_a_table_of_their_own() {
-    let image = image(LIBRARY).unwrap();
+    let image = sure_image(LIBRARY);
     for round in 1..=300 {
         let state = copy(&image, &7);
         for mode in ["incremental", "generational"] {
