@@ -32,7 +32,7 @@ const READY: &CStr = c"skein:/lualib/skein/ready.lua";
 const KEPT: usize = 4;
 
 /// How often two states are made that turn out to be unlike.
-const TRIES: usize = 3;
+const TRIES: usize = 12;
 
 /// Settings that a state is set up with.
 pub(crate) struct Ground {
