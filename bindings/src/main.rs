@@ -1,9 +1,10 @@
 //! The `skein` binary: a config file in, a node up.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 /// What `skein` without a config file prints; skynet's users know the second line.
 const USAGE: &str = "Need a config file.\nusage: skein configfilename";
@@ -13,25 +14,8 @@ const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let matches = command_line().get_matches();
-    if let Some(("check", arguments)) = matches.subcommand() {
-        return check(arguments.get_one::<PathBuf>("config").expect("clap requires it"));
-    }
-    if let Some(("arena", arguments)) = matches.subcommand() {
-        return arena(arguments);
-    }
-    if let Some(("share", arguments)) = matches.subcommand() {
-        return finished(skein_bindings::share_cli::run(
-            arguments,
-            &mut std::io::stdout().lock(),
-            &mut std::io::stderr(),
-        ));
-    }
-    if let Some(("stubs", arguments)) = matches.subcommand() {
-        return finished(skein_bindings::stubs::run(
-            arguments,
-            &mut std::io::stdout().lock(),
-            &mut std::io::stderr(),
-        ));
+    if let Some((name, arguments)) = matches.subcommand() {
+        return command(name, arguments);
     }
     let Some(config) = matches.get_one::<PathBuf>("config") else {
         eprintln!("{USAGE}");
@@ -48,18 +32,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reports on a config; a problem in it is status 1.
-fn check(config: &std::path::Path) -> ExitCode {
-    finished(skein_bindings::check::run(config, &mut std::io::stdout().lock()))
-}
-
-/// Looks into a domain; a problem there is status 1.
-fn arena(arguments: &clap::ArgMatches) -> ExitCode {
-    finished(skein_bindings::arena_cli::run(arguments, &mut std::io::stdout().lock(), &mut std::io::stderr()))
-}
-
-/// What a subcommand ends with.
-fn finished(status: std::io::Result<u8>) -> ExitCode {
+/// Runs a subcommand; what it finds wrong is a status that is not 0.
+fn command(name: &str, arguments: &ArgMatches) -> ExitCode {
+    let (out, errors) = (&mut io::stdout().lock(), &mut io::stderr());
+    let status = match name {
+        "check" => {
+            skein_bindings::check::run(arguments.get_one::<PathBuf>("config").expect("clap requires it"), out)
+        }
+        "arena" => skein_bindings::arena_cli::run(arguments, out, errors),
+        "share" => skein_bindings::share_cli::run(arguments, out, errors),
+        "stubs" => skein_bindings::stubs::run(arguments, out, errors),
+        _ => unreachable!("clap knows no command {name}"),
+    };
     // If it failed, whoever read its output went away.
     ExitCode::from(status.unwrap_or(FAILED))
 }

@@ -150,6 +150,19 @@ fn pass(mut from: TcpStream, mut to: TcpStream, frozen: &Mutex<()>) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
+/// Runs a node that says `freeze`, and `thaw` when the relay is to pass bytes on again. Returns what it printed; it ended well.
+fn runs_with_a_pause(site: &Site, relay: &Relay) -> String {
+    let mut running = site.start(&["config"]);
+    running.wait_for("stdout", "freeze");
+    let held = relay.frozen.lock().expect("no panic");
+    site.write("frozen", "");
+    running.wait_for("stdout", "thaw");
+    drop(held);
+    let ended = running.wait();
+    assert!(ended.stdout.contains("\nfine\n"), "{}", ended.stdout);
+    ended.stdout
+}
+
 #[test]
 fn two_nodes_pass_large_messages_both_ways() {
     let store = Site::with_main(STORE);
@@ -348,15 +361,8 @@ fn deadlines_hold_while_nothing_comes_through() {
         assert(link.late == 2 and link.drops == 0)
         "#,
     );
-    let mut running = site.start(&["config"]);
-    running.wait_for("stdout", "freeze");
-    let held = relay.frozen.lock().expect("no panic");
-    site.write("frozen", "");
-    running.wait_for("stdout", "thaw");
-    drop(held);
-    let ended = running.wait();
-    assert!(ended.stdout.contains("\nfine\n"), "{}", ended.stdout);
-    assert!(!ended.stdout.contains("unknown session"), "{}", ended.stdout);
+    let out = runs_with_a_pause(&site, &relay);
+    assert!(!out.contains("unknown session"), "{out}");
     assert_eq!(store.read("executed"), "");
 }
 
@@ -382,14 +388,7 @@ fn a_connection_that_falls_silent_is_given_up() {
         "#,
     );
     site.config(&format!("store = '127.0.0.1:{}'\ncluster_silence = 1.2", relay.port));
-    let mut running = site.start(&["config"]);
-    running.wait_for("stdout", "freeze");
-    let held = relay.frozen.lock().expect("no panic");
-    site.write("frozen", "");
-    running.wait_for("stdout", "thaw");
-    drop(held);
-    let ended = running.wait();
-    assert!(ended.stdout.contains("\nfine\n"), "{}", ended.stdout);
+    runs_with_a_pause(&site, &relay);
 }
 
 #[test]

@@ -296,6 +296,15 @@ mod tests {
     use super::{Writer, gather, mask, most_packed, pack, pack_with, spread, unpack, unpack_with};
     use crate::sproto::desk::Place;
 
+    /// As many bytes, of which up to seven in eight are zero.
+    fn noise(seed: &mut u64, len: u64) -> Vec<u8> {
+        let mut byte = || {
+            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            if *seed >> 61 < len % 8 { 0 } else { (*seed >> 40) as u8 }
+        };
+        (0..len).map(|_| byte()).collect()
+    }
+
     #[test]
     fn a_mask_has_a_bit_for_each_byte_that_is_not_zero() {
         for bits in 0..=255u8 {
@@ -312,12 +321,7 @@ mod tests {
         let place = Place::take(&frame, usize::MAX);
         let mut seed = 7u64;
         for len in 0..600 {
-            let input: Vec<u8> = (0..len)
-                .map(|_| {
-                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    if seed >> 61 < len % 8 { 0 } else { (seed >> 40) as u8 }
-                })
-                .collect();
+            let input = noise(&mut seed, len);
             pack(&input, place).unwrap();
             let packed = place.message().to_vec();
             let mut slow = Vec::with_capacity(most_packed(input.len()));
@@ -341,12 +345,7 @@ mod tests {
         let place = Place::take(&frame, usize::MAX);
         let mut seed = 1u64;
         for len in 0..3000 {
-            let input: Vec<u8> = (0..len)
-                .map(|_| {
-                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    if seed >> 61 < len % 8 { 0 } else { (seed >> 40) as u8 }
-                })
-                .collect();
+            let input = noise(&mut seed, len);
             let start = place.len();
             pack(&input, place).unwrap();
             let packed = place.message().to_vec();
