@@ -18,12 +18,14 @@
 //! [`Book::idle`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::ptr;
 
 use crate::raw::lua_State;
 
 use super::late::Late;
+use super::mix::Mix;
+use super::task::{Task, TaskId};
 use super::token::Token;
 
 /// Requests that ended without an answer, of which this many are remembered.
@@ -31,49 +33,6 @@ const FORGOTTEN: usize = 1024;
 
 /// More places for timers than this are given up when all are free.
 const MANY_TIMERS: i64 = 1024;
-
-/// One life of a task.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct TaskId {
-    pub(super) slot: u32,
-    pub(super) life: u32,
-}
-
-impl TaskId {
-    /// Nobody.
-    pub(super) const NONE: TaskId = TaskId { slot: u32::MAX, life: 0 };
-}
-
-/// Whether a task is traced.
-#[derive(Debug, Default)]
-pub(super) enum Tag {
-    /// Not so far.
-    #[default]
-    None,
-    /// Its class forbids it.
-    Off,
-    /// Under this tag.
-    On(Box<[u8]>),
-}
-
-/// A slot: a coroutine and, if it has any, its work.
-#[derive(Debug)]
-pub(super) struct Task {
-    /// Null in a free slot. The coroutine is anchored as long as it is here.
-    pub(super) co: *mut lua_State,
-    pub(super) life: u32,
-    /// It is being resumed, and not by itself.
-    pub(super) active: bool,
-    /// Its function wants what woke it: the answer to a request of a select.
-    pub(super) wants_message: bool,
-    /// The session of the request it serves; 0 for a send.
-    pub(super) session: Option<i32>,
-    /// Who sent that request. Stays when it is answered.
-    pub(super) source: Option<u32>,
-    pub(super) tag: Tag,
-    /// Where a timer was made, while somebody wants to know.
-    pub(super) origin: Option<Box<[u8]>>,
-}
 
 /// Whom a call was made to, as the caller named it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -215,17 +174,10 @@ impl Book {
             }
             None => {
                 let slot = self.tasks.len() as u32;
-                self.tasks.push(Task {
-                    co,
-                    life: 1,
-                    active: false,
-                    wants_message: false,
-                    session: None,
-                    source: None,
-                    tag: Tag::None,
-                    origin: None,
-                });
-                TaskId { slot, life: 1 }
+                let task = Task::new(co);
+                let life = task.life;
+                self.tasks.push(task);
+                TaskId { slot, life }
             }
         }
     }
@@ -234,17 +186,7 @@ impl Book {
     #[inline]
     fn end_life(&mut self, id: TaskId) -> Option<&mut Task> {
         let task = self.task(id)?;
-        task.life = task.life.wrapping_add(1);
-        task.active = false;
-        task.wants_message = false;
-        task.session = None;
-        task.source = None;
-        if !matches!(task.tag, Tag::None) {
-            task.tag = Tag::None;
-        }
-        if task.origin.is_some() {
-            task.origin = None;
-        }
+        task.end_life();
         Some(task)
     }
 
@@ -455,38 +397,6 @@ impl Book {
         }
         open.extend(self.forgotten.drain(..));
         open
-    }
-}
-
-/// Sessions and addresses are nobody's choice: a multiplication spreads them well enough.
-#[derive(Default)]
-pub(super) struct Mix(u64);
-
-impl Hasher for Mix {
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    #[inline]
-    fn write_u32(&mut self, value: u32) {
-        self.write_u64(u64::from(value));
-    }
-
-    #[inline]
-    fn write_i32(&mut self, value: i32) {
-        self.write_u64(u64::from(value as u32));
-    }
-
-    #[inline]
-    fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
     }
 }
 

@@ -4,8 +4,9 @@ use std::ffi::{c_int, c_void};
 
 use skein_runtime::{Handle, Message};
 
-use super::book::{Arrived, Fork, TaskId};
+use super::book::{Arrived, Fork};
 use super::run::Wake;
+use super::task::TaskId;
 use super::{Dispatcher, at, desk};
 use crate::raw::{ffi, guard, interrupt, lua_State, raise};
 use crate::state::ServiceState;

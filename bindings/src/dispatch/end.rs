@@ -5,7 +5,8 @@ use std::ffi::c_int;
 
 use skein_runtime::MessageType;
 
-use super::book::{Fork, Target, TaskId, Waiter};
+use super::book::{Fork, Target, Waiter};
+use super::task::TaskId;
 use super::{Dispatcher, at, attempt};
 use crate::core::send::{To, post};
 use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise};

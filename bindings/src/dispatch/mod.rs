@@ -69,17 +69,20 @@ mod call;
 mod cycle;
 mod end;
 mod late;
+mod mix;
 mod pool;
 mod run;
 mod serve;
 mod sessions;
 mod sleep;
+mod task;
 mod token;
 mod trace;
 mod unknown;
 
-use book::{Book, TaskId};
+use book::Book;
 pub(crate) use cycle::failed_line;
+use task::TaskId;
 
 /// The dispatcher of one service.
 pub(crate) struct Dispatcher {

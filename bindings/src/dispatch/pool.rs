@@ -5,7 +5,7 @@
 
 use std::ffi::c_int;
 
-use super::book::TaskId;
+use super::task::TaskId;
 use super::{Dispatcher, at, attempt, desk};
 use crate::raw::{ffi, guard, lua_State, raise};
 

@@ -3,8 +3,9 @@
 use std::ffi::c_int;
 use std::slice;
 
-use super::book::{Tag, Target, TaskId, Waiter};
+use super::book::{Target, Waiter};
 use super::cycle::{Incoming, push_body};
+use super::task::{Tag, TaskId};
 use super::trace::Event;
 use super::{Dispatcher, desk};
 use crate::raw::{bytes, ffi, lua_State};

@@ -61,7 +61,8 @@ mod tests {
 
     use skein_runtime::{InitError, Message, Node, Service, ServiceContext, Settings};
 
-    use super::super::book::{Target, TaskId, Waiter};
+    use super::super::book::{Target, Waiter};
+    use super::super::task::TaskId;
     use super::*;
 
     static CONTEXT: Mutex<Option<Arc<ServiceContext>>> = Mutex::new(None);

@@ -6,8 +6,9 @@ use std::ptr;
 
 use skein_vm::owner;
 
-use super::book::{Fork, Target, TaskId, Waiter, Wakeup};
+use super::book::{Fork, Target, Waiter, Wakeup};
 use super::call::check_yieldable;
+use super::task::TaskId;
 use super::token::Token;
 use super::{Dispatcher, at, attempt, desk};
 use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise};

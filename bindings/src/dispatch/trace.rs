@@ -7,8 +7,8 @@ use std::ffi::c_int;
 
 use skein_runtime::MessageType;
 
-use super::book::{Tag, TaskId};
 use super::cycle::TRACE;
+use super::task::{Tag, TaskId};
 use super::{Dispatcher, at};
 use crate::core::log::write_trace;
 use crate::core::send::{To, post};
