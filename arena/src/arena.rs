@@ -6,7 +6,7 @@ use crate::{
     Block, BlockWriter, Error, Payload, Stats,
     alloc::{self, Heap},
     block::{FOREIGN_BODY, FORWARD_BODY, Header, REMOTE_BODY, RemoteBody, size_of_payload},
-    range, stats,
+    copy, range, stats,
 };
 
 /// How to open an arena.
@@ -88,7 +88,7 @@ impl Arena {
     #[inline]
     pub fn copy_from(self, bytes: &[u8]) -> Result<Block, Error> {
         let mut block = self.alloc(bytes.len())?;
-        block.bytes_mut().expect("a new block has bytes").copy_from_slice(bytes);
+        copy(block.bytes_mut().expect("a new block has bytes"), bytes);
         stats::count_copied_in(bytes.len());
         Ok(block)
     }

@@ -28,6 +28,7 @@ pub mod transfer;
 
 mod alloc;
 mod arena;
+mod copy;
 mod error;
 #[cfg_attr(loom, allow(dead_code))] // Models use the half of it that lies in tables.
 mod layout;
@@ -40,6 +41,7 @@ mod step;
 pub use alloc::model::{Hand, ModelHeap};
 pub use arena::{Arena, Found, Options};
 pub use block::{Block, BlockWriter, Envelope, Header, Kind, Left, MAX_PAYLOAD, Payload, ViewError};
+pub use copy::{copy, copy_raw};
 #[cfg(not(loom))]
 pub use domain::{Domain, DomainError, DomainOptions, Peer, Slot};
 pub use error::Error;

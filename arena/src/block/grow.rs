@@ -12,7 +12,7 @@ use std::{io, slice};
 use bytes::{BufMut, buf::UninitSlice};
 
 use super::{Block, Kind, MAX_PAYLOAD, handle::behind};
-use crate::{Error, alloc, stats};
+use crate::{Error, alloc, copy, stats};
 
 impl Block {
     /// Bytes that the body can have without moving, as far as its memory goes now.
@@ -112,7 +112,7 @@ pub(super) fn make_room(block: &mut Block, keep: usize, need: usize) -> Result<(
         other => other?,
     };
     let mut next = Block::of_bytes(fresh, keep as u32);
-    next.bytes_mut().expect("new blocks have bytes").copy_from_slice(&block[..keep]);
+    copy(next.bytes_mut().expect("new blocks have bytes"), &block[..keep]);
     next.set_envelope(block.envelope());
     stats::count_moved(keep);
     *block = next;

@@ -12,7 +12,7 @@ use super::{
     Block, MAX_PAYLOAD,
     grow::{make_room, out_of_memory},
 };
-use crate::{Arena, Error};
+use crate::{Arena, Error, copy};
 
 /// Appends bytes to a block of its own. See [`Arena::writer`].
 pub struct BlockWriter {
@@ -100,7 +100,7 @@ impl BlockWriter {
     #[inline]
     pub fn put_slice(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.try_reserve(bytes.len())?;
-        self.spare_mut()[..bytes.len()].copy_from_slice(bytes);
+        copy(&mut self.spare_mut()[..bytes.len()], bytes);
         self.len += bytes.len();
         Ok(())
     }

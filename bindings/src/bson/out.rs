@@ -5,6 +5,8 @@
 
 use std::ptr;
 
+use skein_arena::copy_raw;
+
 use crate::raw::Raise;
 
 /// Types of values, as the format numbers them.
@@ -97,7 +99,7 @@ impl<S: Store> Out<S> {
     #[inline(always)]
     unsafe fn put(&mut self, bytes: &[u8]) {
         // SAFETY: by the caller's promise; nobody else has the store's memory.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.first.add(self.len), bytes.len()) };
+        unsafe { copy_raw(self.first.add(self.len), bytes.as_ptr(), bytes.len()) };
         self.len += bytes.len();
     }
 

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::slice;
 
-use skein_arena::{Block, Header};
+use skein_arena::{Block, Header, copy};
 use skein_vm::external;
 
 use super::wire::{Head, LONGEST};
@@ -161,7 +161,7 @@ pub(super) unsafe fn push_frame(state: *mut lua_State, service: &ServiceState, h
         let mut block = service.arena.alloc(len)?;
         let bytes = block.bytes_mut().expect("a new block has bytes");
         bytes[..head.len()].copy_from_slice(head);
-        bytes[head.len()..].copy_from_slice(body);
+        copy(&mut bytes[head.len()..], body);
         Ok(service.hand.give(block))
     });
     // SAFETY: only plain data is left.
@@ -185,7 +185,7 @@ pub(super) unsafe fn push_part(state: *mut lua_State, service: &ServiceState, in
             let whole = guard(|| {
                 let payload = external::payload(owner);
                 let end = payload.as_ptr().addr() + payload.len();
-                Ok(end == part.as_ptr().addr() + part.len() && part.len() >= payload.footprint() / 2)
+                Ok(end == part.as_ptr().addr() + part.len() && external::is_worth(&payload, part.len()))
             });
             if matches!(whole, Ok(true)) {
                 return external::push(state, owner, part.as_ptr(), part.len());

@@ -5,6 +5,8 @@
 
 use std::ffi::c_int;
 
+use skein_arena::copy;
+
 use super::assembly;
 use super::bytes::{Given, push_frame};
 use super::wire::{self, Answer, MULTI, Response, To, Want};
@@ -114,7 +116,7 @@ unsafe extern "C-unwind" fn part(state: *mut lua_State) -> c_int {
             let mut block = service.arena.alloc(head.len() + body.len())?;
             let room = block.bytes_mut().expect("a new block has bytes");
             room[..head.len()].copy_from_slice(head);
-            room[head.len()..].copy_from_slice(body);
+            copy(&mut room[head.len()..], body);
             Ok((service.hand.give(block), head.len() + body.len()))
         });
         given.done(service);

@@ -17,6 +17,8 @@ mod wire;
 use std::ffi::{CStr, c_int};
 use std::slice;
 
+use skein_arena::copy;
+
 use self::bytes::{Given, push_frame, push_part, push_taken};
 use self::wire::{Answer, MULTI, Request, Response, To, Want};
 use crate::core::{Entry, make, service};
@@ -391,7 +393,7 @@ unsafe extern "C-unwind" fn concat(state: *mut lua_State) -> c_int {
             let mut rest = block.bytes_mut().expect("a new block has bytes");
             each_string(state, |text| {
                 let (here, behind) = std::mem::take(&mut rest).split_at_mut(text.len());
-                here.copy_from_slice(text);
+                copy(here, text);
                 rest = behind;
             });
             service.count_in(total as usize);

@@ -2,6 +2,8 @@
 
 use std::ffi::c_int;
 
+use skein_arena::copy;
+
 use super::bytes::Given;
 use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise};
 use crate::state::ServiceState;
@@ -46,7 +48,7 @@ pub(super) unsafe fn pack(state: *mut lua_State, service: &ServiceState) -> c_in
             for text in texts() {
                 let (here, behind) = std::mem::take(&mut rest).split_at_mut(PREFIX + text.len());
                 here[..PREFIX].copy_from_slice(&(text.len() as u32).to_le_bytes());
-                here[PREFIX..].copy_from_slice(text);
+                copy(&mut here[PREFIX..], text);
                 rest = behind;
             }
             service.count_in(sum as usize);

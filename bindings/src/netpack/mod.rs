@@ -9,6 +9,7 @@
 use std::ffi::{CStr, c_int};
 use std::slice;
 
+use skein_arena::copy;
 use skein_vm::external;
 
 use crate::core::{Entry, make, service};
@@ -279,7 +280,7 @@ unsafe extern "C-unwind" fn pack(state: *mut lua_State) -> c_int {
                 let mut block = service.arena.alloc(HEADER + len)?;
                 let room = block.bytes_mut().expect("a new block has bytes");
                 room[..HEADER].copy_from_slice(&(len as u16).to_be_bytes());
-                room[HEADER..].copy_from_slice(body);
+                copy(&mut room[HEADER..], body);
                 service.count_in(len);
                 Ok((service.hand.give(block), HEADER + len))
             })

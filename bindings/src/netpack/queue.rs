@@ -222,7 +222,7 @@ impl Source {
     fn packet(&mut self, at: usize, len: usize) -> Result<Block, Error> {
         if len < WORTH_SHARING || len < self.footprint() / 4 {
             let mut copy = self.arena.alloc(len)?;
-            copy.bytes_mut().expect("a new block has bytes").copy_from_slice(&self.bytes()[at..at + len]);
+            skein_arena::copy(copy.bytes_mut().expect("a new block has bytes"), &self.bytes()[at..at + len]);
             return Ok(copy);
         }
         let payload = match std::mem::replace(&mut self.bytes, Owned::Moving) {

@@ -3,7 +3,7 @@
 //! The writer is told how far we got only when it has to grow and at the end, so that a store of a number is a compare
 //! and two moves.
 
-use skein_arena::{Arena, Block, BlockWriter, Error};
+use skein_arena::{Arena, Block, BlockWriter, Error, copy_raw};
 
 /// Longest scalar: a type byte and eight bytes.
 const SCALAR: usize = 9;
@@ -83,7 +83,7 @@ impl Out {
         unsafe {
             self.at.write(tag);
             self.at.add(1).cast::<u64>().write_unaligned((bytes.len() as u64).to_le());
-            self.at.add(width).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            copy_raw(self.at.add(width), bytes.as_ptr(), bytes.len());
             self.at = self.at.add(width + bytes.len());
         }
         Ok(())

@@ -31,6 +31,13 @@ const void *skein_vm_common (const void *bytes, size_t size);
 void skein_vm_acquire (void *block);
 void skein_vm_release (void *block);
 
+/* 'memcpy', for copies that the C library is slow at (arena/src/copy.rs) */
+void skein_vm_copy (void *to, const void *from, size_t size);
+
+/* whether 'size' bytes at the end of a block are enough of it that a string may keep all
+   of it alive */
+int skein_vm_worth (const void *block, size_t size);
+
 /* bytes that a counted state holds outside of its allocator; 0 if that is above its
    limit, and nothing was counted */
 int skein_vm_charge (void *memory, size_t bytes);

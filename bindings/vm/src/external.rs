@@ -14,6 +14,7 @@
 //! Nothing: there every payload that becomes a string is copied.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use skein_arena::{Header, Payload};
@@ -75,6 +76,20 @@ unsafe extern "C" fn skein_vm_acquire(owner: *mut c_void) {
 unsafe extern "C" fn skein_vm_release(owner: *mut c_void) {
     // SAFETY: the reference that `skein_vm_acquire` counted for this string, which is gone (E2).
     drop(unsafe { Payload::from_raw(NonNull::new_unchecked(owner.cast())) });
+}
+
+/// Whether a string may show the last `size` bytes of a payload: at least half of the memory that it keeps.
+#[inline]
+pub fn is_worth(payload: &Payload, size: usize) -> bool {
+    size >= payload.footprint() / 2
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn skein_vm_worth(owner: *const c_void, size: usize) -> c_int {
+    let Some(owner) = NonNull::new(owner.cast_mut()) else { return 0 };
+    // SAFETY: the header that a living string refers to; its reference stays its own.
+    let payload = ManuallyDrop::new(unsafe { Payload::from_raw(owner.cast()) });
+    c_int::from(is_worth(&payload, size))
 }
 
 #[unsafe(no_mangle)]

@@ -6,6 +6,8 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 
+use skein_arena::copy_raw;
+
 use crate::ffi::lua_State;
 use crate::{cache, code, embedded, seed};
 
@@ -71,4 +73,10 @@ unsafe extern "C" fn skein_vm_common(bytes: *const c_void, size: usize) -> *cons
 unsafe extern "C" fn skein_vm_prime(state: *mut lua_State) {
     // SAFETY: the machine makes this state before any other, and waits for us.
     let _ = catch_unwind(AssertUnwindSafe(|| unsafe { code::freeze_names(state) }));
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn skein_vm_copy(to: *mut c_void, from: *const c_void, size: usize) {
+    // SAFETY: as for `memcpy`, which the machine would have called.
+    unsafe { copy_raw(to.cast(), from.cast(), size) };
 }

@@ -113,3 +113,48 @@ fn libraries_see_an_ordinary_string() {
         assert_eq!(&external::payload(owner)[..3], b"xxx");
     }
 }
+
+/// The payload's owners after `code`, which leaves strings in globals.
+fn owners_after(payload: &Payload, code: &str) -> u32 {
+    let lua = state();
+    offer(&lua, payload);
+    run(&lua, code).unwrap();
+    let owners = payload.owners();
+    drop(lua);
+    assert_eq!(payload.owners(), 1, "{code}");
+    owners
+}
+
+#[test]
+fn the_end_of_a_string_in_a_block_shows_the_block_too() {
+    let payload = payload(5000);
+    let others = [
+        ("s = show(payload) t = s:sub(3)", 4998),
+        ("s = show(payload) t = s:sub(-2600)", 2600),
+        ("s = show(payload) t = s:match '^xx(.*)$'", 4998),
+        ("s = show(payload) t = string.unpack('c4992', s, 9)", 4992),
+        // The end of an end.
+        ("s = nil t = show(payload):sub(3):sub(3) collectgarbage() u = t:sub(2)", 4996),
+    ];
+    for (code, len) in others {
+        assert_eq!(owners_after(&payload, &format!("{code} assert(t == ('x'):rep({len}))")), 3, "{code}");
+    }
+}
+
+#[test]
+fn what_is_short_or_not_the_end_of_a_block_is_copied() {
+    let payload = payload(5000);
+    for code in [
+        // Nothing behind it that ends it.
+        "t = show(payload):sub(1, -2) assert(#t == 4999)",
+        "t = show(payload):match '^(.*)x$' assert(#t == 4999)",
+        // Much less than what it would keep alive.
+        "t = show(payload):sub(-2000) assert(#t == 2000)",
+        "t = show(payload):sub(-1023)",
+        // Another string.
+        "local own = ('x'):rep(5000) t = own:sub(3) show(payload):find(own, 1, true)",
+        "t = string.pack('z', show(payload)):sub(3)",
+    ] {
+        assert_eq!(owners_after(&payload, &format!("{code} collectgarbage()")), 1, "{code}");
+    }
+}
