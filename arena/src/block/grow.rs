@@ -11,7 +11,7 @@ use std::{io, slice};
 
 use bytes::{BufMut, buf::UninitSlice};
 
-use super::{Block, Kind, MAX_PAYLOAD, handle::behind};
+use super::{Block, Kind, MAX_PAYLOAD, body::behind};
 use crate::{Error, alloc, copy, stats};
 
 impl Block {

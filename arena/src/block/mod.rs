@@ -18,6 +18,7 @@
 //! # When a process dies
 //! Its references stay counted until somebody sweeps them. Memory is then late, never wrong.
 
+mod body;
 mod grow;
 mod handle;
 mod view;
@@ -25,8 +26,9 @@ mod writer;
 
 use std::fmt;
 
+pub(crate) use body::{FOREIGN_BODY, FORWARD_BODY, REMOTE_BODY, RemoteBody};
+pub(crate) use handle::size_of_payload;
 pub use handle::{Block, Payload};
-pub(crate) use handle::{FOREIGN_BODY, FORWARD_BODY, REMOTE_BODY, RemoteBody, size_of_payload};
 pub use view::ViewError;
 pub use writer::BlockWriter;
 

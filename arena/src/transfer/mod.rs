@@ -55,8 +55,12 @@ mod error;
 mod exchange;
 mod give_back;
 #[cfg(not(loom))]
+mod inbox;
+#[cfg(not(loom))]
 mod lane;
 mod ledger;
+#[cfg(not(loom))]
+mod link;
 #[cfg(not(loom))]
 mod reclaim;
 mod ring;
@@ -72,7 +76,11 @@ pub use ends::{Receiving, Sending};
 #[cfg(not(loom))]
 pub use error::{Closed, LinkError, Unsent, WhyUnsent};
 #[cfg(not(loom))]
-pub use exchange::{Arrival, Exchange, ExchangeStats, Inbox, Link, SendError};
+pub use exchange::{Exchange, ExchangeStats};
 pub use give_back::GiveBacks;
+#[cfg(not(loom))]
+pub use inbox::{Arrival, Inbox};
 pub use ledger::{Hold, Ledger, TICKETS};
+#[cfg(not(loom))]
+pub use link::{Link, SendError};
 pub use ring::{BadHead, BadKind, Consumer, Entry, EntryKind, Producer, RING, Ring};
