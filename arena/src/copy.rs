@@ -56,7 +56,7 @@ pub unsafe fn copy_raw(to: *mut u8, from: *const u8, len: usize) {
     }
 }
 
-/// Copies `len` bytes, at least [`STEP`] of them, through registers.
+/// Copies `len` bytes, at least 64 of them, through registers.
 ///
 /// # Safety
 /// As for [`copy_raw`].

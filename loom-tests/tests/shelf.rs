@@ -137,8 +137,11 @@ impl Shelf for File<'_> {
     }
 
     fn map(&self) -> Result<Option<()>, Died> {
-        self.process
-            .call(|files| files.there.contains(&self.segment).then(|| drop(files.mapped.insert(self.mine()))))
+        self.process.call(|files| {
+            files.there.contains(&self.segment).then(|| {
+                files.mapped.insert(self.mine());
+            })
+        })
     }
 
     fn hold_alone(&self) -> Result<bool, Died> {
@@ -149,11 +152,15 @@ impl Shelf for File<'_> {
     }
 
     fn let_go_alone(&self) -> Result<(), Died> {
-        self.process.call(|files| drop(files.alone.remove(&self.mine())))
+        self.process.call(|files| {
+            files.alone.remove(&self.mine());
+        })
     }
 
     fn remove(&self) -> Result<(), Died> {
-        self.process.call(|files| drop(files.there.remove(&self.segment)))
+        self.process.call(|files| {
+            files.there.remove(&self.segment);
+        })
     }
 }
 
