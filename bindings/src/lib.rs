@@ -27,6 +27,7 @@ mod datasheet;
 mod debugchannel;
 mod ground;
 mod hand;
+mod http;
 mod lpeg;
 mod md5;
 mod memory;
@@ -67,6 +68,7 @@ pub const PRELOADED: &[(&CStr, lua_CFunction)] = &[
     (c"skein.cluster", cluster::link::open),
     (c"skein.crypt", crypt::secure::open),
     (c"skein.dispatch", dispatch::open),
+    (c"skein.http", http::open),
     (c"skein.multicast", multicast::open_delivery),
     (c"skein.resp", resp::open),
     (c"skein.share", share::open_share),

@@ -8,7 +8,6 @@
 //! a position (`lualib/skynet/db/redis.lua`).
 
 use std::ffi::{CStr, c_int};
-use std::io::Write;
 use std::mem::MaybeUninit;
 
 use crate::raw::{Raise, bytes, check_bytes, ffi, lua_State, raise, raise_argument, type_name};
@@ -19,6 +18,8 @@ const DIGITS: usize = 20;
 const LINE: usize = 64 << 10;
 /// The largest string of Redis.
 const LARGEST: i64 = 512 << 20;
+/// The most room that is made for commands that may be as long as the first of them.
+const GUESSED: usize = 1 << 20;
 /// More elements than any reply has.
 const MOST: i64 = i32::MAX as i64;
 
@@ -81,13 +82,21 @@ impl Request {
     /// # Safety
     /// As [`Request::add`].
     unsafe fn add_number(&mut self, kind: u8, number: usize) {
-        let mut line = [0; DIGITS + 4];
-        let mut rest = &mut line[..];
-        // There is room for every number.
-        let _ = write!(rest, "{}{number}\r\n", char::from(kind));
-        let left = rest.len();
+        let mut line = [0; DIGITS + 3];
+        let [.., cr, lf] = &mut line;
+        (*cr, *lf) = (b'\r', b'\n');
+        let (mut at, mut left) = (line.len() - 2, number);
+        loop {
+            at -= 1;
+            line[at] = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                break;
+            }
+        }
+        line[at - 1] = kind;
         // SAFETY: by the caller's promise.
-        unsafe { self.add(&line[..line.len() - left]) }
+        unsafe { self.add(&line[at - 1..]) }
     }
 
     /// Adds the value on the top of the stack as an argument, and takes it off; what is no string is turned into one as `tostring`
@@ -132,11 +141,11 @@ impl Request {
 /// How many elements the table at `index` has: its `n`, if that is a count, or its length.
 ///
 /// # Safety
-/// As [`raise`], with a free slot and a table at `index`.
-unsafe fn count(state: *mut lua_State, index: c_int) -> i64 {
-    // SAFETY: by the caller's promise; a string of the program's own would be found in its table, whoever made it.
+/// As [`raise`], with a free slot, a table at `index`, and the string `n` at `name`.
+unsafe fn count(state: *mut lua_State, index: c_int, name: c_int) -> i64 {
+    // SAFETY: by the caller's promise.
     unsafe {
-        ffi::lua_pushstring(state, c"n".as_ptr());
+        ffi::lua_pushvalue(state, name);
         ffi::lua_rawget(state, index);
         let n = if ffi::lua_isinteger(state, -1) != 0 {
             ffi::lua_tointegerx(state, -1, std::ptr::null_mut())
@@ -182,7 +191,8 @@ unsafe extern "C-unwind" fn command(state: *mut lua_State) -> c_int {
         ffi::luaL_checkstack(state, 10, c"too many arguments".as_ptr());
         let mut request = Request::new(state);
         if top >= 2 && ffi::lua_type(state, 2) == ffi::LUA_TTABLE {
-            let n = count(state, 2);
+            ffi::lua_pushstring(state, c"n".as_ptr());
+            let n = count(state, 2, top + 1);
             let room = guess(state, 2, n);
             request.begin(room + name.len());
             request.add_number(b'*', n as usize + 1);
@@ -223,13 +233,23 @@ unsafe fn add_name(request: &mut Request, name: &[u8]) {
 
 /// `resp.commands(list: any[][]): string`, one request after the other, each an array that begins with its name.
 unsafe extern "C-unwind" fn commands(state: *mut lua_State) -> c_int {
-    // SAFETY: as in `command`; slot 2 keeps the command that is being added.
+    // SAFETY: as in `command`; slot 2 keeps the command that is being added, slot 3 the name of its length.
     unsafe {
         ffi::luaL_checktype(state, 1, ffi::LUA_TTABLE);
         ffi::lua_settop(state, 1);
         ffi::lua_pushnil(state);
+        ffi::lua_pushstring(state, c"n".as_ptr());
         let n = ffi::lua_rawlen(state, 1) as i64;
-        let mut room = 0_usize;
+        let mut request = Request::new(state);
+        // As if all were like the first.
+        let mut room = 0;
+        if ffi::lua_rawgeti(state, 1, 1) == ffi::LUA_TTABLE {
+            ffi::lua_replace(state, 2);
+            room = guess(state, 2, count(state, 2, 3)).saturating_mul(n as usize).min(GUESSED);
+        } else {
+            ffi::lua_settop(state, 3);
+        }
+        request.begin(room);
         for i in 1..=n {
             ffi::lua_rawgeti(state, 1, i);
             if ffi::lua_type(state, -1) != ffi::LUA_TTABLE {
@@ -237,19 +257,7 @@ unsafe extern "C-unwind" fn commands(state: *mut lua_State) -> c_int {
                 raise_argument(state, 1, Raise::new(format_args!("command {i} is a {kind}, not a table")));
             }
             ffi::lua_replace(state, 2);
-            let its = count(state, 2);
-            room = room.saturating_add(guess(state, 2, its));
-        }
-        let mut request = Request::new(state);
-        request.begin(room.min(1 << 30));
-        for i in 1..=n {
-            ffi::lua_rawgeti(state, 1, i);
-            // A finalizer or `__tostring` may have changed it meanwhile.
-            if ffi::lua_type(state, -1) != ffi::LUA_TTABLE {
-                raise(state, Raise::new(format_args!("command {i} was taken away")));
-            }
-            ffi::lua_replace(state, 2);
-            let its = count(state, 2);
+            let its = count(state, 2, 3);
             request.add_number(b'*', its as usize);
             for at in 1..=its {
                 ffi::lua_rawgeti(state, 2, at);
@@ -411,11 +419,12 @@ unsafe fn push(state: *mut lua_State, reply: Reply<'_>) {
     }
 }
 
-/// `resp.fill(text, at, values: table, first: integer, last: integer): integer, integer, boolean, boolean, integer`: stores replies as
-/// elements `first` to `last` until an array begins or bytes are missing. Answers where it stopped in the text and in the table,
-/// whether there was no error among them, whether an array begins, and its count or how many bytes are missing at least.
+/// `resp.fill(text, at, values: table, first: integer, last: integer, both: boolean?): integer, integer, boolean, boolean, integer`:
+/// stores replies as elements `first` to `last`, with `both` as `{ ok =, out = }`, until an array begins or bytes are missing. Answers
+/// where it stopped in the text and in the table, whether there was no error among them, whether an array begins, and its count or how
+/// many bytes are missing at least.
 unsafe extern "C-unwind" fn fill(state: *mut lua_State) -> c_int {
-    // SAFETY: as in `read`; the table is in slot 3.
+    // SAFETY: as in `read`; the table is in slot 3, and the names of what stands in an element are in slots 7 and 8.
     unsafe {
         let (mut rest, mut at) = input(state);
         ffi::luaL_checktype(state, 3, ffi::LUA_TTABLE);
@@ -424,6 +433,10 @@ unsafe extern "C-unwind" fn fill(state: *mut lua_State) -> c_int {
         if first < 1 || last > MOST {
             raise_argument(state, 4, Raise::new(format_args!("elements {first} to {last}")));
         }
+        let both = ffi::lua_toboolean(state, 6) != 0;
+        ffi::lua_settop(state, 6);
+        ffi::lua_pushstring(state, c"ok".as_ptr());
+        ffi::lua_pushstring(state, c"out".as_ptr());
         let mut index = first;
         let mut fine = true;
         let mut stopped = (false, 0);
@@ -441,8 +454,18 @@ unsafe extern "C-unwind" fn fill(state: *mut lua_State) -> c_int {
                         stopped = (true, count);
                         break;
                     }
-                    fine &= !matches!(reply, Reply::Text(_, false));
-                    if !matches!(reply, Reply::Null) {
+                    let no_error = !matches!(reply, Reply::Text(_, false));
+                    fine &= no_error;
+                    if both {
+                        ffi::lua_createtable(state, 0, 2);
+                        ffi::lua_pushvalue(state, 7);
+                        ffi::lua_pushboolean(state, c_int::from(no_error));
+                        ffi::lua_rawset(state, -3);
+                        ffi::lua_pushvalue(state, 8);
+                        push(state, reply);
+                        ffi::lua_rawset(state, -3);
+                        ffi::lua_rawseti(state, 3, index);
+                    } else if !matches!(reply, Reply::Null) {
                         push(state, reply);
                         ffi::lua_rawseti(state, 3, index);
                     }

@@ -21,6 +21,7 @@ local modules = {
     ["skynet.stm"] = require "skynet.stm",
     ["skynet.crypt"] = require "skynet.crypt",
     ["skein.crypt"] = require "skein.crypt",
+    ["skein.http"] = require "skein.http",
     ["skein.resp"] = require "skein.resp",
     ["skynet.cluster.core"] = require "skynet.cluster.core",
     ["skein.cluster"] = require "skein.cluster",

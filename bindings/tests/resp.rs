@@ -106,6 +106,13 @@ fn replies_are_read_wherever_they_stand_and_however_they_are_cut() {
         assert(at == 14 and index == 3 and not fine and nested and count == 7 and values[2] == "no")
         at, index, fine, nested, count = resp.fill(":1\r\n$5\r\nab", 1, values, 4, 9)
         assert(at == 5 and index == 5 and fine and not nested and count == 5 and values[4] == 1)
+        -- Each with whether it is no error.
+        values = { "before" }
+        at, index, fine = resp.fill(":1\r\n-no\r\n$-1\r\n$2\r\nab\r\n+mo", 1, values, 2, 9, true)
+        assert(at == 23 and index == 6 and not fine and values[1] == "before")
+        for i, it in ipairs { { true, 1 }, { false, "no" }, { true, nil }, { true, "ab" } } do
+            assert(values[i + 1].ok == it[1] and values[i + 1].out == it[2])
+        end
         at, index = resp.fill("", 1, values, 1, 0)
         assert(at == 1 and index == 1)
         "#,

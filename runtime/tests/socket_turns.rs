@@ -1,10 +1,12 @@
-//! What a service writes in one turn: the first write goes at once, small ones after it go out together, nothing is lost or overtakes.
+//! What a service writes in one turn: the first write goes at once, small ones after it go out together, nothing is lost or overtakes;
+//! and what it starts.
 
 mod common;
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
+    os::fd::AsRawFd,
     sync::mpsc::{Receiver, Sender, channel},
     time::Duration,
 };
@@ -12,7 +14,7 @@ use std::{
 use common::{Context, World};
 use skein_runtime::{
     Handle, MessageType, Settings,
-    socket::{Data, Network, SocketCounters},
+    socket::{Data, EventKind, Network, SocketCounters, SocketEvent},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -221,4 +223,116 @@ fn a_message_of_a_peer_that_is_gone_harms_nobody() {
         });
     }
     expect(&other, &[b'!'; 200]);
+}
+
+#[test]
+fn what_one_is_told_and_then_another_waits_for_what_they_are_told_next() {
+    let bench = Bench::new();
+    let connections: Vec<_> = (0..10).map(|_| bench.connection()).collect();
+    let ids: Vec<i32> = connections.iter().map(|it| it.0).collect();
+    let text = vec![b't'; 1024];
+    let sent = text.clone();
+    bench.one_turn(move |_, network| ids.iter().for_each(|id| send(network, *id, &sent)));
+    for (_, peer) in &connections {
+        expect(peer, &text);
+    }
+    // To be held it is copied: once, or again each time that the timer's thread thought that the turn takes long.
+    let copied = bench.counters().copied;
+    assert!(copied > 0 && copied.is_multiple_of(1024), "{copied}");
+}
+
+/// A node whose service takes connections; they come in the order in which they were made.
+struct Server {
+    bench: Bench,
+    accepts: Receiver<i32>,
+    port: u16,
+}
+
+impl Server {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let (tell, accepts) = channel();
+        let doorman = bench.world.service("doorman", move |_, message| {
+            if message.ty() == MessageType::SOCKET {
+                let event = SocketEvent::from_message(message).unwrap();
+                if event.kind == EventKind::Accept {
+                    tell.send(event.ud).unwrap();
+                }
+            }
+        });
+        let network = bench.world.node.network();
+        let listener = network.listen(doorman, b"127.0.0.1", 0, 8).unwrap();
+        network.start(doorman, listener);
+        let info = network.info().into_iter().find(|it| it.id == listener).unwrap();
+        let port = info.local.unwrap().rsplit(':').next().unwrap().parse().unwrap();
+        Self { bench, accepts, port }
+    }
+
+    /// A connection that nobody has started, whose peer has said `hello`.
+    fn accepted(&self, hello: &[u8]) -> (i32, TcpStream) {
+        let mut peer = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        peer.write_all(hello).unwrap();
+        // What was acknowledged has arrived.
+        let arrived = || {
+            let mut left = 1;
+            // SAFETY: writes how many bytes the other end has not acknowledged.
+            let status = unsafe { libc::ioctl(peer.as_raw_fd(), libc::TIOCOUTQ, &raw mut left) };
+            assert_eq!(status, 0);
+            left == 0
+        };
+        assert!(common::eventually(arrived));
+        (self.accepts.recv_timeout(PATIENCE).unwrap(), peer)
+    }
+}
+
+#[test]
+fn what_a_peer_said_before_the_start_is_read_by_it_and_what_it_says_later_as_well() {
+    let server = Server::new();
+    let (id, mut peer) = server.accepted(b"hello");
+    let service = server.bench.service;
+    server.bench.one_turn(move |_, network| {
+        network.start(service, id);
+        assert_eq!(network.counters().read, 5);
+    });
+    for count in 1..=3 {
+        peer.write_all(b"again").unwrap();
+        assert!(common::eventually(|| server.bench.counters().read == 5 + 5 * count));
+    }
+    drop(peer);
+    assert!(common::eventually(|| {
+        let network = server.bench.world.node.network();
+        network.close(id);
+        network.info().iter().all(|it| it.id != id)
+    }));
+}
+
+#[test]
+fn an_end_that_came_before_the_start_is_seen() {
+    let server = Server::new();
+    let (id, peer) = server.accepted(b"last words");
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    let service = server.bench.service;
+    server.bench.one_turn(move |_, network| network.start(service, id));
+    let ended = |it: &skein_runtime::socket::SocketInfo| it.id == id && !it.reading;
+    assert!(common::eventually(|| server.bench.world.node.network().info().iter().any(ended)));
+    assert_eq!(server.bench.counters().read, 10);
+}
+
+#[test]
+fn the_first_answer_is_held_and_goes_out_with_the_end() {
+    let server = Server::new();
+    let (id, mut peer) = server.accepted(b"question");
+    let service = server.bench.service;
+    server.bench.one_turn(move |_, network| {
+        network.start(service, id);
+        send(network, id, b"answer");
+        // To be held it is copied.
+        assert_eq!(network.counters().copied, 6);
+        network.close(id);
+        assert_eq!(network.counters().written, 6);
+    });
+    let mut all = Vec::new();
+    peer.read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"answer");
+    assert!(server.bench.counters().writes == 1);
 }

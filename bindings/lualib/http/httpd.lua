@@ -1,5 +1,6 @@
 --- The server's side of HTTP/1.1: one request from a socket, one response to it. The caller accepts and closes.
 local internal = require "http.internal"
+local head = require("skein.http").head
 
 local httpd = {}
 
@@ -69,20 +70,44 @@ local function read_body(read, limit, header, rest, kind, length)
     return nil, rest
 end
 
+--- Reads until the head of a request is whole, and takes it apart.
+---@async
+---@param read function
+---@param header table  gets the fields
+---@return integer|boolean|nil behind  nil: it is too long; false: it is malformed
+---@return string? method  nil: `url` is the whole line
+---@return string? url
+---@return number? version
+---@return string? rest  what came behind
+local function read_head(read, header)
+    local text = read()
+    while true do
+        local behind, method, url, version = head(text, header)
+        if behind ~= nil then
+            if (behind or #text) > internal.HEADER_LIMIT + 1 then return nil end
+            return behind, method, url, version, behind and text:sub(behind)
+        end
+        if #text > internal.HEADER_LIMIT then return nil end
+        text = text .. read()
+    end
+end
+
 ---@async
 local function read_all(read, limit)
-    local lines = {}
-    local rest = internal.recvheader(read, lines, "")
-    if not rest then return 413 end
-    local request = assert(lines[1], "empty request")
-    local method, url, version = request:match "^(%a+)%s+(.-)%s+HTTP/([%d%.]+)$"
-    assert(method, "invalid request line")
-    version = assert(tonumber(version), "invalid version")
-    if version < 1.0 or version > 1.1 then return 505 end
-    -- A blank inside: somebody else may see the end of the URL there.
-    if url:find "[%s\0]" then return 400 end
-    local header = internal.parseheader(lines, 2, {})
-    if not header or type(header.host) == "table" then return 400 end
+    local header = {}
+    local behind, method, url, version, rest = read_head(read, header)
+    if behind == nil then return 413 end
+    if not method then
+        -- Not as everybody writes it, but perhaps still a request.
+        local request = assert(url, "empty request")
+        method, url, version = request:match "^(%a+)%s+(.-)%s+HTTP/([%d%.]+)$"
+        assert(method, "invalid request line")
+        version = assert(tonumber(version), "invalid version")
+        if version < 1.0 or version > 1.1 then return 505 end
+        -- A blank inside: somebody else may see the end of the URL there.
+        if url:find "[%s\0]" then return 400 end
+    end
+    if not behind or type(header.host) == "table" then return 400 end
     local kind, length, unsupported = internal.framing(header)
     if not kind then return unsupported and 501 or 400 end
     local code, body = read_body(read, limit, header, rest, kind, length)
@@ -115,9 +140,23 @@ local function add(out, name, value)
     out[#out + 1] = "\r\n"
 end
 
-local function status_line(code) return format("HTTP/1.1 %03d %s\r\n", code, REASON[code] or "") end
+--- Status lines by code, made when they are first needed.
+local status_lines = {}
+
+local function status_line(code)
+    local line = status_lines[code]
+    if not line then
+        line = format("HTTP/1.1 %03d %s\r\n", code, REASON[code] or "")
+        if REASON[code] then status_lines[code] = line end
+    end
+    return line
+end
 
 local function write_all(write, code, body, header)
+    if type(body) == "string" and not header then
+        write(status_line(code) .. "content-length: " .. #body .. "\r\n\r\n" .. body)
+        return
+    end
     local out = { status_line(code) }
     if header then
         for name, value in pairs(header) do

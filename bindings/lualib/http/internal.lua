@@ -14,6 +14,7 @@ local type = type
 
 --- Longest header, in bytes.
 local HEADER_LIMIT <const> = 8192
+internal.HEADER_LIMIT = HEADER_LIMIT
 --- Longest line in front of a chunk.
 local CHUNK_LINE_LIMIT <const> = 128
 

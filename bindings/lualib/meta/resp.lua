@@ -24,7 +24,7 @@ function resp.commands(list) end
 ---@return any value
 function resp.read(text, at) end
 
---- Stores replies as elements `first` to `last` of a table, until an array begins or bytes are missing. Where it stopped in the text and
+--- Stores replies as elements `first` to `last` of a table, with `both` as `{ ok =, out = }`, until an array begins or bytes are missing. Where it stopped in the text and
 --- in the table, whether there was no error among them, whether an array begins there, and its count or how many bytes are missing at
 --- least.
 ---@param text string
@@ -32,11 +32,12 @@ function resp.read(text, at) end
 ---@param values table
 ---@param first integer
 ---@param last integer
+---@param both boolean?
 ---@return integer next
 ---@return integer index
 ---@return boolean fine
 ---@return boolean nested
 ---@return integer count
-function resp.fill(text, at, values, first, last) end
+function resp.fill(text, at, values, first, last, both) end
 
 return resp

@@ -24,6 +24,7 @@ local NATIVE <const> = {
     ["skein.crypt"] = "skein_crypt",
     ["skynet.netpack"] = "netpack",
     ["skein.dispatch"] = "dispatch",
+    ["skein.http"] = "http",
     ["skein.resp"] = "resp",
     ["skein.share"] = "share",
     ["skynet.crypt"] = "crypt",

@@ -3,7 +3,8 @@
 //! The thread's CPU clock is a system call. So a message is measured by the workers' clock ([`tsc`](super::tsc)), which is read
 //! once per message: the end of one is the beginning of the next, what the worker does to find it included. Every 200 µs of such
 //! time the thread's clock is asked after all, and what it says less (the thread was preempted) is taken off the message that was
-//! running: the longest of the stretch, as a rule the one that was interrupted.
+//! running: the longest of the stretch, as a rule the one that was interrupted. A thread that sleeps often is not asked each time, so what
+//! it does between messages may hide as much of a preemption: that of a millisecond, at most.
 
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use crate::timer::clock::Clock;
 
 /// Measured time after which the thread's clock is asked.
 const CORRECT_AFTER: u64 = 200_000;
+/// Time after which it is asked before a sleep.
+const SETTLE_AFTER: u64 = 1_000_000;
 
 /// The clock of one worker.
 pub(crate) struct CpuMeter {
@@ -21,19 +24,23 @@ pub(crate) struct CpuMeter {
     last: u64,
     /// Time measured since the thread's clock was asked.
     measured: u64,
+    /// What it said, and when.
     thread: u64,
+    asked_at: u64,
 }
 
 impl CpuMeter {
     /// A meter for the calling thread; `enabled` is `profile`.
     pub(crate) fn new(enabled: bool) -> Self {
         let thread = if enabled { thread_time() } else { 0 };
-        Self { simulated: None, enabled, last: stamp(), measured: 0, thread }
+        let now = stamp();
+        Self { simulated: None, enabled, last: now, measured: 0, thread, asked_at: now }
     }
 
     /// A meter whose time is this clock's. It accounts nothing.
     pub(crate) fn simulated(clock: Arc<dyn Clock>) -> Self {
-        Self { enabled: false, last: clock.nanos(), measured: 0, thread: 0, simulated: Some(clock) }
+        let now = clock.nanos();
+        Self { enabled: false, last: now, measured: 0, thread: 0, asked_at: now, simulated: Some(clock) }
     }
 
     #[inline]
@@ -76,9 +83,9 @@ impl CpuMeter {
         self.last = self.now();
     }
 
-    /// The worker is about to sleep: what was measured so far is settled.
+    /// The worker is about to sleep: what was measured so far is settled, unless that was done a moment ago.
     pub(crate) fn rest(&mut self) {
-        if self.enabled {
+        if self.enabled && self.last.saturating_sub(self.asked_at) >= SETTLE_AFTER {
             // What the thread does between messages is nobody's; asked here so that it is not held against the next one.
             self.restart(thread_time());
         }
@@ -86,6 +93,7 @@ impl CpuMeter {
 
     fn restart(&mut self, thread: u64) {
         self.thread = thread;
+        self.asked_at = self.last;
         self.measured = 0;
     }
 }

@@ -150,7 +150,7 @@ pub(crate) fn play(node: &Arc<Node>, worker: &Worker, meter: &mut CpuMeter) -> P
     match step.next {
         Next::Run(scheduled) => {
             serve(node, worker, meter, scheduled);
-            node.network().send_held(worker.index());
+            node.network().turn_ended(worker.index());
             Played::Turn
         }
         Next::Park => Played::Park,

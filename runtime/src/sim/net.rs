@@ -385,7 +385,7 @@ impl System for SimNetwork {
         Ok(count)
     }
 
-    fn write(&self, fd: Fd, _: Carrier, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&self, fd: Fd, _: Carrier, bytes: &[IoSlice<'_>], _: bool) -> io::Result<usize> {
         let mut net = self.net();
         let end = net.end(fd)?;
         if end.reset || end.finished {

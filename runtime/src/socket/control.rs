@@ -27,14 +27,20 @@ impl Network<'_> {
             State::Connected => (State::Connected, Some("transfer")),
             other => (other, None),
         };
+        let first = (socket.state == State::Accepted).then(|| self.node.turn()).flatten();
         let writing = socket.writing;
-        if self.watch(socket, true, writing).is_err() {
+        if first.is_some() {
+            socket.reading = true;
+        } else if self.watch(socket, true, writing).is_err() {
             return refuse("enable read failed");
         }
         socket.state = next;
         if let Some(text) = text {
             socket.owner = owner;
             self.tell(socket, EventKind::Connect, text);
+        }
+        if let Some((worker, _)) = first {
+            self.read_first(worker, locked);
         }
     }
 
@@ -49,7 +55,7 @@ impl Network<'_> {
     pub fn close(self, id: i32) {
         let Some(mut locked) = self.lock(id) else { return };
         let socket = &mut *locked;
-        self.release(socket);
+        self.release_last(socket);
         self.tell_close(socket);
         if socket.outbox.is_empty() || matches!(socket.state, State::HalfWrite | State::Accepted) {
             return self.destroy(locked);

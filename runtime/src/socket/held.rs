@@ -4,6 +4,10 @@
 //! sake of who waits at the other end; the small ones after it are *held*, and go out in one call when the turn ends, when there
 //! are many, or when anything else is done to the socket. When a turn takes long, the timer's thread sees to what it holds.
 //!
+//! Two first writes are held as well. One of the bytes that the write before had, to another socket: who tells many something may
+//! have more to tell them. And the first one ever on a connection that was accepted: a server that answers and closes has the
+//! answer and the end go out as one packet ([`Network::release_last`]).
+//!
 //! # Invariants
 //! * **J1** While a socket's outbox holds bytes that the system has not refused, `Socket::held` is set, and its id is in the list of some
 //!   worker; that worker's turn has not ended, or is about to empty the list.
@@ -20,7 +24,7 @@ use skein_arena::{
 };
 
 use super::{
-    EventKind, Network, Sockets,
+    EventKind, Network,
     record::{Bytes, Kind, Piece, Socket, State},
     write::Data,
 };
@@ -48,6 +52,8 @@ struct List {
     ids: Vec<i32>,
     /// The last bytes that were copied to be held.
     last: Option<Payload>,
+    /// The last write that was the first to its socket: in which turn, and where its bytes are.
+    first: (u64, usize, usize),
 }
 
 impl Held {
@@ -69,11 +75,16 @@ impl List {
         self.last = Some(payload.clone());
         Ok((Bytes::Shared(payload, 0, bytes.len()), true))
     }
-}
 
-impl Sockets {
-    pub(super) fn lists(workers: usize) -> Box<[Held]> {
-        (0..workers).map(|_| Held::default()).collect()
+    /// Whether the first write to another socket, before this one and in the same turn, was of the bytes at the same place.
+    fn spreads(&mut self, turn: u64, data: &Data<'_>) -> bool {
+        let bytes = data.bytes();
+        // The place of a block that is gone may be the next one's.
+        if bytes.len() < WORTH_SHARING || matches!(data, Data::Block(_)) {
+            return false;
+        }
+        let first = (turn, bytes.as_ptr().addr(), bytes.len());
+        core::mem::replace(&mut self.first, first) == first
     }
 }
 
@@ -84,9 +95,14 @@ impl<'n> Network<'n> {
         let turn = self.node.turn();
         let fits = len < LARGE
             && socket.outbox.size + len <= self.sockets().limit.map_or(MOST, |it| it.bytes.min(MOST));
-        let again = turn.is_some_and(|(_, turn)| turn == core::mem::replace(&mut socket.wrote_in, turn));
         let may_hold = matches!((socket.kind, socket.state), (Kind::Stream, State::Connected | State::HalfRead));
-        if !fits || !may_hold || !(again || socket.held) {
+        let wanted = socket.held
+            || turn.is_some_and(|(worker, turn)| {
+                turn == core::mem::replace(&mut socket.wrote_in, turn)
+                    || core::mem::take(&mut socket.answers)
+                    || self.sockets().held[worker].lock().spreads(turn, &data)
+            });
+        if !fits || !may_hold || !wanted {
             self.release(socket);
             return Some(data);
         }
@@ -135,9 +151,22 @@ impl<'n> Network<'n> {
         }
     }
 
+    /// Sends what is held of a socket that is closed next: the end of the stream goes in the same packet, if all of it goes.
+    pub(super) fn release_last(self, socket: &mut Socket) {
+        if !core::mem::take(&mut socket.held) {
+            return;
+        }
+        let _ = self.flush(socket, true);
+        if socket.outbox.is_empty() {
+            self.system().shut_write(socket.fd);
+        } else {
+            self.wait_for_room(socket);
+        }
+    }
+
     /// The turn of a worker has ended: sends what it holds.
     #[inline]
-    pub(crate) fn send_held(self, worker: usize) {
+    pub(super) fn send_held(self, worker: usize) {
         let held = &self.sockets().held[worker];
         if held.since.load(Relaxed) != 0 {
             self.send_list(held);

@@ -7,6 +7,7 @@
 use std::{
     ffi::OsStr,
     io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
     net::SocketAddr,
     os::{
         fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
@@ -17,7 +18,6 @@ use std::{
 };
 
 use rustix::{
-    buffer::spare_capacity,
     event::{EventfdFlags, Timespec, epoll, eventfd},
     fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat},
     io::{Errno, readv, write, writev},
@@ -101,11 +101,12 @@ impl System for Kernel {
     fn wait(&self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<bool> {
         let timeout =
             timeout.map(|it| Timespec::try_from(it).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 }));
-        let mut events = Vec::with_capacity(EVENTS);
-        match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
+        let mut room = [const { MaybeUninit::uninit() }; EVENTS];
+        let events = match epoll::wait(&self.epoll, &mut room[..], timeout.as_ref()) {
+            Ok((events, _)) => events,
+            Err(Errno::INTR) => return Ok(false),
             Err(error) => return Err(error.into()),
-        }
+        };
         let mut woken = false;
         for event in events {
             let data = event.data;
@@ -223,12 +224,11 @@ impl System for Kernel {
         Ok(readv(at(&fd), into)?)
     }
 
-    fn write(&self, fd: Fd, carrier: Carrier, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&self, fd: Fd, carrier: Carrier, bytes: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+        let flags = SendFlags::NOSIGNAL | if more { SendFlags::MORE } else { SendFlags::empty() };
         Ok(match (carrier, bytes) {
-            (Carrier::Socket, [one]) => send(at(&fd), one, SendFlags::NOSIGNAL)?,
-            (Carrier::Socket, all) => {
-                sendmsg(at(&fd), all, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?
-            }
+            (Carrier::Socket, [one]) => send(at(&fd), one, flags)?,
+            (Carrier::Socket, all) => sendmsg(at(&fd), all, &mut SendAncillaryBuffer::default(), flags)?,
             (Carrier::File, all) => writev(at(&fd), all)?,
         })
     }

@@ -33,6 +33,7 @@ mod poll;
 mod read;
 mod record;
 mod resolve;
+mod started;
 mod table;
 mod write;
 
@@ -75,6 +76,8 @@ pub(crate) struct Sockets {
     attended_at: AtomicU64,
     /// What each worker holds.
     held: Box<[held::Held]>,
+    /// What each worker has started in its turn.
+    started: Box<[started::Started]>,
     limit: Option<WriteLimit>,
 }
 
@@ -118,7 +121,8 @@ impl Sockets {
             sat: AtomicU64::new(0),
             sat_before: AtomicU64::new(0),
             attended_at: AtomicU64::new(0),
-            held: Self::lists(workers),
+            held: (0..workers).map(|_| held::Held::default()).collect(),
+            started: (0..workers).map(|_| started::Started::default()).collect(),
             limit,
         }
     }
@@ -194,6 +198,13 @@ impl<'n> Network<'n> {
     /// Tells the owner what failed.
     fn tell_error(self, socket: &Socket, error: &io::Error) {
         self.tell(socket, EventKind::Error, text_of(error));
+    }
+
+    /// The turn of a worker has ended.
+    #[inline]
+    pub(crate) fn turn_ended(self, worker: usize) {
+        self.send_held(worker);
+        self.watch_started(worker);
     }
 
     /// Has the poller watch for what the socket waits for.

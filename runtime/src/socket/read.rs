@@ -72,7 +72,7 @@ impl<'n> Network<'n> {
         let mut taken = 0;
         while taken < TURN {
             let socket = &mut *locked;
-            let room = socket.room as usize;
+            let room = socket.room as usize + if socket.room < LARGE { spill.len() } else { 0 };
             match self.read_once(socket, spill) {
                 Read::Blocks(bytes, block, more) => {
                     taken += bytes;

@@ -209,6 +209,8 @@ pub(crate) struct Socket {
     pub(crate) closing: bool,
     /// What waits was not refused by the system: see [`super::held`].
     pub(crate) held: bool,
+    /// Nothing was written yet on a connection that was accepted.
+    pub(crate) answers: bool,
     /// The turn that wrote last.
     pub(crate) wrote_in: u64,
     /// The owner knows that it has closed.
@@ -233,6 +235,7 @@ impl Socket {
             writing: false,
             closing: false,
             held: false,
+            answers: state == State::Accepted,
             wrote_in: 0,
             close_told: false,
             room: super::read::LEAST,

@@ -89,8 +89,9 @@ pub trait System: Send + Sync {
 
     /// Reads into the first buffer, then into the next ones. 0 is the end.
     fn read(&self, fd: Fd, into: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
-    /// Writes as much as there is room for.
-    fn write(&self, fd: Fd, carrier: Carrier, bytes: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Writes as much as there is room for. `more`: the caller writes more, or ends the stream, right after; until then the bytes may
+    /// be kept.
+    fn write(&self, fd: Fd, carrier: Carrier, bytes: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
     /// Takes a datagram.
     fn receive(&self, fd: Fd, into: &mut [u8]) -> io::Result<(usize, Option<SocketAddr>)>;
     /// Sends one.

@@ -90,7 +90,7 @@ impl<'n> Network<'n> {
         let mut written = 0;
         if socket.outbox.is_empty() && socket.state != State::Dialling {
             // A failure is met again by the poller, which tells of it.
-            written = self.write_now(socket, &[IoSlice::new(bytes)]).unwrap_or(0);
+            written = self.write_now(socket, &[IoSlice::new(bytes)], false).unwrap_or(0);
             self.wrote(socket, written);
             if written == bytes.len() {
                 return Ok(true);
@@ -149,9 +149,9 @@ impl<'n> Network<'n> {
         }
     }
 
-    fn write_now(self, socket: &Socket, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write_now(self, socket: &Socket, bytes: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
         self.sockets().counters.writes.fetch_add(1, Relaxed);
-        self.system().write(socket.fd, socket.carrier(), bytes)
+        self.system().write(socket.fd, socket.carrier(), bytes, more)
     }
 
     /// Sends one datagram to an address. `false`: no such socket, not one of datagrams, or of the other family.
@@ -221,11 +221,16 @@ impl<'n> Network<'n> {
     }
 
     pub(super) fn flush_stream(self, socket: &mut Socket) -> io::Result<()> {
+        self.flush(socket, false)
+    }
+
+    /// Writes what waits, as much as there is room for; `last`: the stream ends behind it.
+    pub(super) fn flush(self, socket: &mut Socket, last: bool) -> io::Result<()> {
         while !socket.outbox.is_empty() {
             let mut slices = Vec::with_capacity(PIECES);
             socket.outbox.slices(&mut slices, PIECES);
             let offered: usize = slices.iter().map(|it| it.len()).sum();
-            match self.write_now(socket, &slices) {
+            match self.write_now(socket, &slices, last) {
                 Ok(written) => {
                     drop(slices);
                     socket.outbox.advance(written);

@@ -31,26 +31,46 @@ local function more(sock, input, missing)
     input.at = 1
 end
 
---- The array of `count` replies that follow. Whether none of them is an error comes first.
+--- Reads the replies that follow, as elements `index` to `last` of `values`; `both`: each as `{ ok =, out = }`. Whether none of them is
+--- an error.
 ---@async
-local function read_array(sock, input, count, depth)
+local function read_each(sock, input, values, index, last, depth, both)
     if depth > DEEPEST then error "a reply of Redis has too many arrays in arrays" end
-    local values = {}
-    local index, fine = 1, true
-    while index <= count do
+    local fine = true
+    while index <= last do
         local at, no_error, nested, amount
-        at, index, no_error, nested, amount = resp.fill(input.text, input.at, values, index, count)
+        at, index, no_error, nested, amount = resp.fill(input.text, input.at, values, index, last, both)
         input.at = at
         fine = fine and no_error
         if nested then
-            no_error, values[index] = read_array(sock, input, amount, depth + 1)
+            local array = {}
+            no_error = read_each(sock, input, array, 1, amount, depth + 1)
             fine = fine and no_error
+            values[index] = both and { ok = no_error, out = array } or array
             index = index + 1
-        elseif index <= count then
+        elseif index <= last then
             more(sock, input, amount)
         end
     end
-    return fine, values
+    return fine
+end
+
+--- What came on a connection and is not taken yet.
+---@return skein.redis.Input
+local function input_of(sock)
+    local input = sock.input
+    if not input then
+        input = { text = "", at = 1 }
+        sock.input = input
+    end
+    return input
+end
+
+--- What was taken is not kept until the next reply.
+local function forget(input)
+    if input.at > #input.text then
+        input.text, input.at = "", 1
+    end
 end
 
 --- The next reply of a connection, as a channel wants it: whether it is no error, and its value.
@@ -58,11 +78,7 @@ end
 ---@return boolean ok
 ---@return any value
 local function read_reply(sock)
-    local input = sock.input
-    if not input then
-        input = { text = "", at = 1 }
-        sock.input = input
-    end
+    local input = input_of(sock)
     local at, fine, value = resp.read(input.text, input.at)
     while not at do
         more(sock, input, fine)
@@ -70,13 +86,10 @@ local function read_reply(sock)
     end
     input.at = at
     if fine == nil then
-        fine, value = read_array(sock, input, value, 1)
-        at = input.at
+        local array = {}
+        fine, value = read_each(sock, input, array, 1, value, 1), array
     end
-    -- What was taken is not kept until the next reply.
-    if at > #input.text then
-        input.text, input.at = "", 1
-    end
+    forget(input)
     return fine, value
 end
 
@@ -172,10 +185,10 @@ function command:pipeline(ops, replies)
     local count = #ops
     return self[1]:request(resp.commands(ops), function(sock)
         if replies then
-            for _ = 1, count do
-                local ok, out = read_reply(sock)
-                replies[#replies + 1] = { ok = ok, out = out }
-            end
+            local input = input_of(sock)
+            local before = #replies
+            read_each(sock, input, replies, before + 1, before + count, 0, true)
+            forget(input)
             return true, replies
         end
         for _ = 2, count do
