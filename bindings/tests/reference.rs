@@ -106,6 +106,7 @@ fn page(library: &BTreeMap<String, File>, module: &str, rows: &[Row]) -> String 
         page.push('\n');
     }
     let mut bare = Vec::new();
+    let mut types = Vec::new();
     for row in rows {
         let plain = row.name.rsplit_once([':', '.']).map_or(row.name.as_str(), |(_, name)| name);
         let entry = resolve(library, file, plain);
@@ -116,6 +117,8 @@ fn page(library: &BTreeMap<String, File>, module: &str, rows: &[Row]) -> String 
         let arguments = entry.arguments.as_ref().map(|it| format!("({it})")).unwrap_or_default();
         writeln!(page, "## `{}{arguments}`\n", row.name).unwrap();
         let comment = &entry.comment;
+        types.extend(comment.params.iter().map(|it| it.1.clone()));
+        types.extend(comment.returns.iter().map(|it| it.0.clone()));
         if comment.suspends {
             writeln!(page, "*May suspend the calling task.*\n").unwrap();
         }
@@ -143,6 +146,14 @@ fn page(library: &BTreeMap<String, File>, module: &str, rows: &[Row]) -> String 
             state => writeln!(page, "**{}**: {}\n", sentence(state).trim_end_matches('.'), row.how).unwrap(),
         }
     }
+    for (name, fields) in tables(file, types) {
+        writeln!(page, "## Table `{name}`\n").unwrap();
+        for (field, kind, text) in fields {
+            let text = if text.is_empty() { String::new() } else { format!(": {text}") };
+            writeln!(page, "- `{field}` `{kind}`{text}").unwrap();
+        }
+        page.push('\n');
+    }
     if !bare.is_empty() {
         writeln!(page, "Also there: {}.", bare.join(", ")).unwrap();
     }
@@ -150,6 +161,21 @@ fn page(library: &BTreeMap<String, File>, module: &str, rows: &[Row]) -> String 
         page.pop();
     }
     page
+}
+
+/// The classes of a file that these types name, and those that their fields name, with their fields.
+fn tables(file: &File, mut types: Vec<String>) -> BTreeMap<&str, &[(String, String, String)]> {
+    let mut found = BTreeMap::new();
+    while let Some(kind) = types.pop() {
+        for name in kind.split(|it: char| !(it.is_alphanumeric() || it == '_' || it == '.')) {
+            if let Some((name, fields)) = file.classes.get_key_value(name)
+                && found.insert(name.as_str(), fields.as_slice()).is_none()
+            {
+                types.extend(fields.iter().map(|it| it.1.clone()));
+            }
+        }
+    }
+    found
 }
 
 /// With a capital letter and a full stop.

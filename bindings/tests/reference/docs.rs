@@ -31,6 +31,8 @@ pub(crate) struct File {
     pub(crate) intro: Vec<String>,
     /// By plain name; where two tables have the same, the module's own counts.
     pub(crate) entries: BTreeMap<String, Entry>,
+    /// The public fields of each class of tables that has any: name, type and explanation.
+    pub(crate) classes: BTreeMap<String, Vec<(String, String, String)>>,
     /// The module whose table this one is.
     pub(crate) same_as: Option<String>,
 }
@@ -57,6 +59,9 @@ pub(crate) fn parse(text: &str) -> File {
         if at_top && !above.is_empty() {
             file.intro = comment(&above).text;
             above.clear();
+        }
+        if let Some((name, fields)) = class(&above) {
+            file.classes.insert(name, fields);
         }
         at_top &= trimmed.is_empty();
         if in_module && line == "}" {
@@ -89,6 +94,23 @@ pub(crate) fn parse(text: &str) -> File {
     }
     file.same_as = imports.remove(&module);
     file
+}
+
+/// A class that is described in these lines, with its public fields, if it has some.
+fn class(lines: &[&str]) -> Option<(String, Vec<(String, String, String)>)> {
+    let at = lines.iter().position(|it| it.starts_with("@class "))?;
+    let name = lines[at]["@class ".len()..].split([' ', ':']).next()?;
+    let fields: Vec<_> = lines[at..]
+        .iter()
+        .filter_map(|it| it.strip_prefix("@field "))
+        .filter(|it| !it.starts_with("private "))
+        .map(|it| {
+            let (name, rest) = it.split_once(' ').unwrap_or((it, ""));
+            let (kind, text) = type_and_rest(rest);
+            (name.to_owned(), kind, text)
+        })
+        .collect();
+    (!fields.is_empty()).then(|| (name.to_owned(), fields))
 }
 
 /// Table, name and arguments of a line that begins a function which is not nested.
