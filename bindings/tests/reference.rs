@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use docs::{Entry, File};
+use docs::{Entry, Fields, File};
 
 /// A row of docs/compat.md.
 struct Row {
@@ -164,12 +164,12 @@ fn page(library: &BTreeMap<String, File>, module: &str, rows: &[Row]) -> String 
 }
 
 /// The classes of a file that these types name, and those that their fields name, with their fields.
-fn tables(file: &File, mut types: Vec<String>) -> BTreeMap<&str, &[(String, String, String)]> {
+fn tables(file: &File, mut types: Vec<String>) -> BTreeMap<&str, &Fields> {
     let mut found = BTreeMap::new();
     while let Some(kind) = types.pop() {
         for name in kind.split(|it: char| !(it.is_alphanumeric() || it == '_' || it == '.')) {
             if let Some((name, fields)) = file.classes.get_key_value(name)
-                && found.insert(name.as_str(), fields.as_slice()).is_none()
+                && found.insert(name.as_str(), fields).is_none()
             {
                 types.extend(fields.iter().map(|it| it.1.clone()));
             }

@@ -24,6 +24,9 @@ pub(crate) struct Entry {
     pub(crate) origin: Option<(String, String)>,
 }
 
+/// Fields of a table: name, type and explanation.
+pub(crate) type Fields = Vec<(String, String, String)>;
+
 /// What a file says.
 #[derive(Default)]
 pub(crate) struct File {
@@ -31,8 +34,8 @@ pub(crate) struct File {
     pub(crate) intro: Vec<String>,
     /// By plain name; where two tables have the same, the module's own counts.
     pub(crate) entries: BTreeMap<String, Entry>,
-    /// The public fields of each class of tables that has any: name, type and explanation.
-    pub(crate) classes: BTreeMap<String, Vec<(String, String, String)>>,
+    /// The public fields of each class of tables that has any.
+    pub(crate) classes: BTreeMap<String, Fields>,
     /// The module whose table this one is.
     pub(crate) same_as: Option<String>,
 }
@@ -97,10 +100,10 @@ pub(crate) fn parse(text: &str) -> File {
 }
 
 /// A class that is described in these lines, with its public fields, if it has some.
-fn class(lines: &[&str]) -> Option<(String, Vec<(String, String, String)>)> {
+fn class(lines: &[&str]) -> Option<(String, Fields)> {
     let at = lines.iter().position(|it| it.starts_with("@class "))?;
     let name = lines[at]["@class ".len()..].split([' ', ':']).next()?;
-    let fields: Vec<_> = lines[at..]
+    let fields: Fields = lines[at..]
         .iter()
         .filter_map(|it| it.strip_prefix("@field "))
         .filter(|it| !it.starts_with("private "))
