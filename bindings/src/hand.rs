@@ -306,9 +306,15 @@ impl Hand {
 impl Held {
     #[inline]
     fn find(&self, address: usize) -> Option<&Item> {
-        let is_it = |it: &&At| it.address == address && address != 0;
-        if let Some(at) = self.last.as_ref().filter(is_it).or(self.message.as_ref().filter(is_it)) {
-            return Some(&at.block);
+        if address == 0 {
+            return None;
+        }
+        for slot in [&self.last, &self.message] {
+            if let Some(at) = slot
+                && at.address == address
+            {
+                return Some(&at.block);
+            }
         }
         if self.others.is_empty() {
             return None;

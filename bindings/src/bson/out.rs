@@ -5,8 +5,6 @@
 
 use std::ptr;
 
-use skein_arena::copy_raw;
-
 use crate::raw::Raise;
 
 /// Types of values, as the format numbers them.
@@ -40,11 +38,22 @@ const LONGEST: usize = i32::MAX as usize;
 
 /// Memory that can grow. The bytes in use keep their values.
 pub(super) trait Store {
+    /// Where its memory is to begin with, and how many bytes there are.
+    #[inline(always)]
+    fn ready(&mut self) -> (*mut u8, usize) {
+        (ptr::null_mut(), 0)
+    }
+
     /// Makes room for `needed` bytes in all, `used` of them being in use; says where, and how many there are.
     fn grow(&mut self, used: usize, needed: usize) -> Result<(*mut u8, usize), Raise>;
 }
 
 impl Store for Vec<u8> {
+    #[inline(always)]
+    fn ready(&mut self) -> (*mut u8, usize) {
+        (self.as_mut_ptr(), self.capacity())
+    }
+
     #[cold]
     fn grow(&mut self, used: usize, needed: usize) -> Result<(*mut u8, usize), Raise> {
         // SAFETY: the writer has set `used` bytes of the capacity.
@@ -70,8 +79,9 @@ pub(super) struct Out<S> {
 }
 
 impl<S: Store> Out<S> {
-    pub(super) fn new(store: S) -> Out<S> {
-        Out { first: ptr::null_mut(), len: 0, room: 0, store }
+    pub(super) fn new(mut store: S) -> Out<S> {
+        let (first, room) = store.ready();
+        Out { first, len: 0, room, store }
     }
 
     /// The store, and how many bytes of it are the document.
@@ -99,7 +109,7 @@ impl<S: Store> Out<S> {
     #[inline(always)]
     unsafe fn put(&mut self, bytes: &[u8]) {
         // SAFETY: by the caller's promise; nobody else has the store's memory.
-        unsafe { copy_raw(self.first.add(self.len), bytes.as_ptr(), bytes.len()) };
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.first.add(self.len), bytes.len()) };
         self.len += bytes.len();
     }
 

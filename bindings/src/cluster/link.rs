@@ -65,10 +65,10 @@ unsafe extern "C-unwind" fn announce(state: *mut lua_State) -> c_int {
             push_frame(state, service(state), &head, &size.to_le_bytes());
             return 1;
         }
-        let is_number = ffi::lua_type(state, 1) == ffi::LUA_TNUMBER;
-        let number = if is_number { ffi::luaL_checkinteger(state, 1) as u32 } else { 0 };
+        let kind = ffi::lua_type(state, 1);
+        let number = if kind == ffi::LUA_TNUMBER { ffi::luaL_checkinteger(state, 1) as u32 } else { 0 };
         let want = if ffi::lua_toboolean(state, 4) != 0 { Want::Nothing } else { Want::Answer };
-        match whom(state, number, session) {
+        match whom(state, kind, number, session) {
             Ok(to) => push_head(state, to, session as u32, want, size),
             Err(Some(error)) => raise(state, error),
             Err(None) => {

@@ -22,7 +22,7 @@ use skein_arena::copy;
 use self::bytes::{Given, push_frame, push_part, push_taken};
 use self::wire::{Answer, MULTI, Request, Response, To, Want};
 use crate::core::{Entry, make, service};
-use crate::raw::{Raise, check_bytes, ffi, guard, lua_State, raise, type_name};
+use crate::raw::{Raise, bytes, check_bytes, ffi, guard, lua_State, raise, type_name};
 use crate::state::ServiceState;
 
 const FUNCTIONS: [Entry; 10] = [
@@ -52,7 +52,11 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn packrequest(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when these raise.
     unsafe {
-        if plain::is_plain(state) { plain::pack(state, service(state)) } else { request(state, Want::Answer) }
+        // No message: the other form, or an error.
+        if ffi::lua_touserdata(state, 3).is_null() && plain::is_plain(state) {
+            return plain::pack(state, service(state));
+        }
+        request(state, Want::Answer)
     }
 }
 
@@ -74,10 +78,10 @@ unsafe fn request(state: *mut lua_State, want: Want) -> c_int {
         }
         let size = ffi::luaL_checkinteger(state, 4);
         let session = ffi::luaL_checkinteger(state, 2) as i32;
-        let is_number = ffi::lua_type(state, 1) == ffi::LUA_TNUMBER;
-        let number = if is_number { ffi::luaL_checkinteger(state, 1) as u32 } else { 0 };
+        let kind = ffi::lua_type(state, 1);
+        let number = if kind == ffi::LUA_TNUMBER { ffi::luaL_checkinteger(state, 1) as u32 } else { 0 };
         let given = Given::hold(state, service, address, size);
-        let to = match whom(state, number, session) {
+        let to = match whom(state, kind, number, session) {
             Ok(to) => to,
             Err(error) => {
                 given.done(service);
@@ -102,23 +106,29 @@ unsafe fn request(state: *mut lua_State, want: Want) -> c_int {
 /// Said with the name, however long that is.
 const NAME_LENGTH: &CStr = c"name length is invalid, must be between 1 and 255 characters: %s";
 
-/// Argument 1 as whom a request is for, and the session looked at.
+/// Argument 1, of type `kind`, as whom a request is for, and the session looked at.
 ///
 /// # Errors
 /// What to raise; nothing for a name of another length.
 ///
 /// # Safety
 /// Slot 1 is valid and keeps its value while the answer is used.
-unsafe fn whom<'a>(state: *mut lua_State, number: u32, session: i32) -> Result<To<'a>, Option<Raise>> {
+#[inline]
+unsafe fn whom<'a>(
+    state: *mut lua_State,
+    kind: c_int,
+    number: u32,
+    session: i32,
+) -> Result<To<'a>, Option<Raise>> {
     if session <= 0 {
         return Err(Some(Raise::new(format_args!("Invalid request session {session}"))));
     }
     // SAFETY: by the caller's promise; a string is not converted.
     unsafe {
-        match ffi::lua_type(state, 1) {
+        match kind {
             ffi::LUA_TNUMBER => Ok(To::Number(number)),
             ffi::LUA_TSTRING => {
-                let name = check_bytes(state, 1);
+                let name = bytes(state, 1).unwrap_or_default();
                 if (1..=255).contains(&name.len()) { Ok(To::Name(name)) } else { Err(None) }
             }
             _ => {

@@ -8,6 +8,8 @@
 //! lua-cluster.c: `packreq_number`, `packreq_string` → [`request`]; `packreq_multi` → [`part`]; `unpackreq_number`,
 //! `unpackreq_string`, `unpackmreq_*` → [`read_request`]; `lpackresponse` → [`response`]; `lunpackresponse` → [`read_response`].
 
+use std::mem::MaybeUninit;
+
 /// Bytes of one part of a large message, and the size from which a request is large.
 pub(super) const MULTI: usize = 0x8000;
 
@@ -28,31 +30,35 @@ pub(super) enum Want {
     Nothing,
 }
 
-/// The first bytes of a unit, on the stack.
+/// The first bytes of a unit, on the stack: `len` of them are written, or will be when it is finished.
 pub(super) struct Head {
-    bytes: [u8; LONGEST],
+    bytes: [MaybeUninit<u8>; LONGEST],
     len: usize,
 }
 
 impl Head {
+    #[inline(always)]
     fn new() -> Head {
-        Head { bytes: [0; LONGEST], len: 2 }
+        Head { bytes: [MaybeUninit::uninit(); LONGEST], len: 2 }
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, bytes: &[u8]) {
-        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.bytes[self.len..self.len + bytes.len()].write_copy_of_slice(bytes);
         self.len += bytes.len();
     }
 
     /// Writes the frame's size: what was put, and `more` bytes that follow. In place: a head is too long to be moved for nothing.
+    #[inline(always)]
     fn finish(&mut self, more: usize) {
         let size = u16::try_from(self.len - 2 + more).expect("a unit is a part at most, and its header");
-        self.bytes[..2].copy_from_slice(&size.to_be_bytes());
+        self.bytes[..2].write_copy_of_slice(&size.to_be_bytes());
     }
 
+    #[inline(always)]
     pub(super) fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        // SAFETY: `put` wrote what lies behind the size, and whoever makes a head ends with `finish`.
+        unsafe { self.bytes[..self.len].assume_init_ref() }
     }
 }
 
@@ -63,6 +69,7 @@ pub(super) fn parts(size: usize) -> usize {
 
 /// The first frame of a request, up to the payload: which belongs to it if it is smaller than [`MULTI`], and follows in parts
 /// otherwise. A name has 1 to 255 bytes.
+#[inline]
 pub(super) fn request(to: To<'_>, session: u32, want: Want, size: u32) -> Head {
     let multi = size as usize >= MULTI;
     let kind = match (multi, want) {
@@ -92,6 +99,7 @@ pub(super) fn request(to: To<'_>, session: u32, want: Want, size: u32) -> Head {
 }
 
 /// The head of one part of a request.
+#[inline]
 pub(super) fn part(session: u32, last: bool, size: usize) -> Head {
     let mut head = Head::new();
     head.put(&[if last { 0x03 } else { 0x02 }]);
@@ -120,6 +128,7 @@ pub(super) enum Answer {
 }
 
 /// The head of a response's unit with `size` bytes of data.
+#[inline]
 pub(super) fn response(session: u32, kind: Answer, size: usize) -> Head {
     let mut head = Head::new();
     head.put(&session.to_le_bytes());
@@ -165,6 +174,7 @@ fn number(bytes: &[u8]) -> u32 {
 ///
 /// # Errors
 /// [`Malformed`].
+#[inline]
 pub(super) fn read_request(body: &[u8]) -> Result<Request<'_>, Malformed> {
     let (&kind, rest) = body.split_first().ok_or(Malformed::Empty)?;
     match kind {
@@ -232,6 +242,7 @@ pub(super) enum Response<'a> {
 }
 
 /// Takes the body of a frame apart; none if it is no response.
+#[inline]
 pub(super) fn read_response(body: &[u8]) -> Option<Response<'_>> {
     let (head, data) = body.split_at_checked(5)?;
     let session = number(head);

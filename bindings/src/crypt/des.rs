@@ -2,6 +2,8 @@
 
 use std::ffi::{CStr, c_int};
 
+use skein_arena::copy;
+
 use super::cipher::Schedule;
 use crate::raw::{Raise, check_bytes, ffi, lua_State, push_filled, raise};
 
@@ -76,7 +78,7 @@ pub(super) unsafe extern "C-unwind" fn desencode(state: *mut lua_State) -> c_int
         let (key, text, padding) = arguments(state);
         push_filled(state, text.len() / BLOCK * BLOCK + BLOCK, |bytes| {
             let (start, tail) = bytes.split_at_mut(text.len());
-            start.copy_from_slice(text);
+            copy(start, text);
             padding.add(tail);
             Schedule::encrypting(key).apply(bytes);
             Ok(bytes.len())
@@ -93,7 +95,7 @@ pub(super) unsafe extern "C-unwind" fn desdecode(state: *mut lua_State) -> c_int
             raise(state, Raise::new(format_args!("Invalid des crypt text length {}", text.len())));
         }
         push_filled(state, text.len(), |bytes| {
-            bytes.copy_from_slice(text);
+            copy(bytes, text);
             Schedule::decrypting(key).apply(bytes);
             let last = bytes.len() - BLOCK;
             match padding.count(&bytes[last..]) {

@@ -163,6 +163,15 @@ impl First {
     }
 }
 
+/// Whether anything about a pattern depends on what comes behind it.
+pub(super) fn asks_behind(node: &[u32]) -> bool {
+    match tag(node) {
+        Tag::False | Tag::Any | Tag::Set | Tag::Utf | Tag::Call | Tag::Grammar | Tag::Runtime => false,
+        Tag::Bytes => node[1] == 0,
+        _ => true,
+    }
+}
+
 /// What matches of a pattern begin with, when what comes behind it begins with a byte of `follow`.
 pub(super) fn first(node: &[u32], follow: &Set, scope: Scope<'_>) -> First {
     let behind = First { set: *follow, may_be_missing: true, must_run: false };
@@ -213,11 +222,14 @@ pub(super) fn first(node: &[u32], follow: &Set, scope: Scope<'_>) -> First {
 
 /// A sequence: from its end, since a part that may match nothing begins with what is behind it.
 fn first_of_all(node: &[u32], follow: &Set, scope: Scope<'_>) -> First {
-    let parts: Vec<&[u32]> = children(node).collect();
     // What is behind a part that always takes a byte does not matter. Only where that is seen at once, so that each is looked at once.
     let takes = |it: &&[u32]| {
         matches!(tag(it), Tag::Any | Tag::Set | Tag::Utf) || tag(it) == Tag::Bytes && it[1] != 0
     };
+    if let Some(part) = children(node).next().filter(takes) {
+        return first(part, follow, scope);
+    }
+    let parts: Vec<&[u32]> = children(node).collect();
     let last = parts.iter().position(takes).map_or(parts.len(), |at| at + 1);
     let end = First { set: *follow, may_be_missing: true, must_run: false };
     parts[..last].iter().rev().fold(end, |behind, part| {

@@ -3,11 +3,13 @@
 //! Work is left out where the next byte decides: a choice between parts that begin with different bytes keeps nothing to come back to, a
 //! loop over such a part neither. See [`analysis::first`] for what is known of beginnings.
 
-use super::analysis::{self, First, Scope, fails_at_first_byte, first, fixed_length, never_fails};
+use super::analysis::{
+    self, First, Scope, asks_behind, fails_at_first_byte, first, fixed_length, never_fails,
+};
 use super::code::Op;
 use super::tree::{
-    EMPTY, FULL, Kind, Set, Tag, as_set, child, children, combine, disjoint, has, has_captures, head, kind,
-    size, tag,
+    EMPTY, FULL, Kind, Set, Tag, as_set, child, children, combine, disjoint, has_captures, head, kind,
+    members, only, size, tag,
 };
 
 /// Longest code, in words.
@@ -78,11 +80,10 @@ impl<'a> Compiler<'a> {
         if first.may_be_missing {
             return None;
         }
-        let mut bytes = (0..=255).filter(|&byte| has(&first.set, byte));
-        Some(match (first.set, bytes.next(), bytes.next()) {
-            (FULL, ..) => self.leap(Op::TestAny, 0),
-            (_, Some(only), None) => self.leap(Op::TestByte, u32::from(only)),
-            (set, ..) => {
+        Some(match (first.set, only(&first.set)) {
+            (FULL, _) => self.leap(Op::TestAny, 0),
+            (_, Some(only)) => self.leap(Op::TestByte, u32::from(only)),
+            (set, None) => {
                 let operand = self.leap(Op::TestSet, 0);
                 self.code.extend_from_slice(&set);
                 operand
@@ -167,11 +168,10 @@ impl<'a> Compiler<'a> {
     }
 
     fn set(&mut self, set: &Set) {
-        let mut bytes = (0..=255).filter(|&byte| has(set, byte));
-        match (*set, bytes.next(), bytes.next()) {
-            (EMPTY, ..) => self.emit(Op::Fail, 0, &[]),
-            (FULL, ..) => self.emit(Op::Any, 0, &[1]),
-            (_, Some(only), None) => self.emit(Op::Byte, u32::from(only), &[]),
+        match (*set, only(set)) {
+            (EMPTY, _) => self.emit(Op::Fail, 0, &[]),
+            (FULL, _) => self.emit(Op::Any, 0, &[1]),
+            (_, Some(only)) => self.emit(Op::Byte, u32::from(only), &[]),
             _ => self.emit(Op::Set, 0, set),
         }
     }
@@ -189,10 +189,12 @@ impl<'a> Compiler<'a> {
 
     fn sequence(&mut self, at: usize, follow: &Set, last: bool) -> Result<(), TooBig> {
         let parts = self.parts(at);
-        // What begins behind each part, from the end.
+        // What begins behind each part that asks for it, from the end.
         let mut behind = vec![*follow; parts.len()];
         for at in (1..parts.len()).rev() {
-            behind[at - 1] = self.first(parts[at], &behind[at]).set;
+            if asks_behind(self.at(parts[at - 1])) {
+                behind[at - 1] = self.first(parts[at], &behind[at]).set;
+            }
         }
         for (at, part) in parts.iter().enumerate() {
             self.node(*part, &behind[at], last && at + 1 == parts.len())?;
@@ -266,10 +268,8 @@ impl<'a> Compiler<'a> {
         // By byte: 0 is none, or else the last part if that may match anything.
         let mut table = [0u8; 256];
         for (at, first) in firsts.iter().enumerate() {
-            for byte in 0..=255 {
-                if has(&first.set, byte) {
-                    table[usize::from(byte)] = at as u8 + 1;
-                }
+            for byte in members(&first.set) {
+                table[usize::from(byte)] = at as u8 + 1;
             }
         }
         let none = self.leap(Op::Switch, 0);

@@ -142,17 +142,32 @@ pub(super) fn insert(set: &mut Set, byte: u8) {
     set[usize::from(byte >> 5)] |= 1 << (byte & 31);
 }
 
-/// Whether a set has a byte.
-pub(super) fn has(set: &Set, byte: u8) -> bool {
-    set[usize::from(byte >> 5)] >> (byte & 31) & 1 != 0
+/// The only byte of a set that has one.
+#[inline]
+pub(super) fn only(set: &Set) -> Option<u8> {
+    (set.iter().map(|it| it.count_ones()).sum::<u32>() == 1).then(|| members(set).next()).flatten()
+}
+
+/// The bytes of a set, in order.
+pub(super) fn members(set: &Set) -> impl Iterator<Item = u8> {
+    set.iter().zip(0u32..).flat_map(|(&word, at)| {
+        let mut left = word;
+        std::iter::from_fn(move || {
+            let bit = (left != 0).then(|| left.trailing_zeros())?;
+            left &= left - 1;
+            Some((at * 32 + bit) as u8)
+        })
+    })
 }
 
 /// A set made of each pair of words.
+#[inline]
 pub(super) fn combine(a: &Set, b: &Set, with: impl Fn(u32, u32) -> u32) -> Set {
     std::array::from_fn(|at| with(a[at], b[at]))
 }
 
 /// Whether two sets have no byte in common.
+#[inline]
 pub(super) fn disjoint(a: &Set, b: &Set) -> bool {
     combine(a, b, |a, b| a & b) == EMPTY
 }
@@ -163,11 +178,13 @@ pub(super) fn word(tag: Tag, number: u32) -> u32 {
 }
 
 /// The tag of a node.
+#[inline]
 pub(super) fn tag(node: &[u32]) -> Tag {
     TAGS[(node[0] & 0xff) as usize]
 }
 
 /// The number beside a tag.
+#[inline]
 pub(super) fn number(node: &[u32]) -> u32 {
     node[0] >> 8
 }
@@ -178,6 +195,7 @@ pub(super) fn kind(node: &[u32]) -> Kind {
 }
 
 /// Words of a node before its first child; all of them when it has none.
+#[inline]
 pub(super) fn head(node: &[u32]) -> usize {
     match tag(node) {
         Tag::True | Tag::False => 1,
@@ -191,6 +209,7 @@ pub(super) fn head(node: &[u32]) -> usize {
 }
 
 /// Words of a node, children and all.
+#[inline]
 pub(super) fn size(node: &[u32]) -> usize {
     match tag(node) {
         Tag::True | Tag::False | Tag::Any | Tag::Bytes | Tag::Set | Tag::Utf | Tag::Call => head(node),
@@ -199,11 +218,13 @@ pub(super) fn size(node: &[u32]) -> usize {
 }
 
 /// The children of a node, in order.
+#[inline]
 pub(super) fn children(node: &[u32]) -> Children<'_> {
     Children { rest: &node[head(node)..size(node)] }
 }
 
 /// The only child of a node that has one.
+#[inline]
 pub(super) fn child(node: &[u32]) -> &[u32] {
     &node[head(node)..size(node)]
 }
@@ -217,6 +238,7 @@ pub(super) struct Children<'a> {
 impl<'a> Iterator for Children<'a> {
     type Item = &'a [u32];
 
+    #[inline]
     fn next(&mut self) -> Option<&'a [u32]> {
         if self.rest.is_empty() {
             return None;
@@ -245,11 +267,13 @@ pub(super) fn write_set(out: &mut [u32], set: &Set) {
 }
 
 /// The set of a `Set` node.
+#[inline]
 pub(super) fn set_of(node: &[u32]) -> Set {
     std::array::from_fn(|at| node[1 + at])
 }
 
 /// The bytes that a pattern matches, if it is one that matches any one byte of a set.
+#[inline]
 pub(super) fn as_set(node: &[u32]) -> Option<Set> {
     match tag(node) {
         Tag::Set => Some(set_of(node)),
