@@ -130,6 +130,21 @@ fn patterns_that_are_too_large_or_too_deep_are_refused() {
     );
 }
 
+/// Thirty differences of a pattern with itself, found by a fuzzer, took seconds and half a gigabyte before they were refused.
+#[test]
+fn a_pattern_that_doubles_is_refused_before_it_fills_memory() {
+    probe().eval::<()>(
+        "collectgarbage()
+        local p, before = m.P 'ab', collectgarbage 'count'
+        local ok, why = pcall(function()
+            while true do p = p - p end
+        end)
+        assert(not ok and why:find('pattern code too large', 1, true), why)
+        local kept = collectgarbage 'count' - before
+        assert(kept < 64 << 10, kept)",
+    );
+}
+
 #[test]
 fn errors_and_yields_inside_of_a_match_leave_it_well() {
     probe().eval::<()>(

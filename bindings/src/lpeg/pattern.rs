@@ -24,8 +24,8 @@ pub(super) const METATABLE: &CStr = c"skein.lpeg.pattern";
 const DEEPEST: u32 = 500;
 /// Most values of a pattern.
 const VALUES_MOST: u32 = 65535;
-/// Largest tree, in words.
-const LARGEST: usize = 1 << 26;
+/// Largest tree, in words: as many as code has at most. Patterns double with each step of a program of few steps.
+const LARGEST: usize = compile::MOST;
 
 const VALUES: c_int = 1;
 const CODE: c_int = 2;
