@@ -123,7 +123,7 @@ struct skynet_socket_message {
 
 /* What is to be sent: memory as for PTYPE_TAG_DONTCOPY, or bytes that stay yours. */
 #define SOCKET_BUFFER_MEMORY 0
-#define SOCKET_BUFFER_OBJECT 1          /* not supported */
+#define SOCKET_BUFFER_OBJECT 1          /* refused: no module can say what such an object is */
 #define SOCKET_BUFFER_RAWPOINTER 2
 
 struct socket_sendbuffer {

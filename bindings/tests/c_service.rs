@@ -198,6 +198,7 @@ fn a_service_in_c_has_sockets() {
     let mut node = site.start(&["config"]);
     let log = node.wait_for("stdout", "streams on ");
     assert!(log.contains("no host -1, no port -1, no socket -1"), "{log}");
+    assert!(log.contains("no object -1") && log.contains("(SOCKET_BUFFER_OBJECT)"), "{log}");
     let streams: u16 = log.split("streams on ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
 
     let mut stream = TcpStream::connect(("127.0.0.1", streams)).expect("the service listens");

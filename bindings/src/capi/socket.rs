@@ -37,7 +37,7 @@ struct SendBuffer {
 
 /// Memory that is given away.
 const MEMORY: c_int = 0;
-/// An object of the program's own, which skynet asks an interface of `socket_server_userobject` about. There is none here.
+/// An object of the program's own, which skynet asks an interface about that nothing installs, and crashes. Here it is refused.
 const OBJECT: c_int = 1;
 /// Bytes that stay the caller's.
 const RAW_POINTER: c_int = 2;
@@ -140,7 +140,7 @@ unsafe fn data<'a>(ctx: &ServiceContext, buffer: &'a SendBuffer) -> Option<Data<
                 why.to_string()
             }
         },
-        (OBJECT, _) => "objects of one's own (SOCKET_BUFFER_OBJECT) are not supported".to_owned(),
+        (OBJECT, _) => "nobody has said what an object (SOCKET_BUFFER_OBJECT) is".to_owned(),
         (kind, _) => format!("a buffer of kind {kind}, {} bytes at {:p}", buffer.size, buffer.buffer),
     };
     ctx.log(format!("error: skynet_socket_sendbuffer: {wrong}"));

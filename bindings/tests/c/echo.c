@@ -69,6 +69,7 @@ int echo_init (void *inst, struct skynet_context *ctx, const char *args) {
   listener = skynet_socket_listen(ctx, "127.0.0.1", 0, 16);
   skynet_socket_start(ctx, listener);
   datagrams = skynet_socket_udp_listen(ctx, "127.0.0.1", udp_port);
+  skynet_error(ctx, "no object %d", skynet_socket_send(ctx, listener, &listener, -1));
   skynet_error(ctx, "no host %d, no port %d, no socket %d", skynet_socket_connect(ctx, "127.0.0.1", 70000),
                skynet_socket_udp_connect(ctx, 4711, "127.0.0.1", 1), skynet_socket_send(ctx, 4711, skynet_strdup("x"), 1));
   return listener < 0 || datagrams < 0;
