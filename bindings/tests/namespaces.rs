@@ -1,4 +1,4 @@
-//! Two nodes on hosts of their own: network namespaces with a cable between them, which is pulled.
+//! Two nodes on hosts of their own: network namespaces with a cable between them, which is pulled: under a cluster, and under sockets.
 //!
 //! Unlike a connection that somebody ends, a cable that is pulled says nothing to either side. Where namespaces may not be made the test
 //! says so and is through; `nodes.rs` has the same with a relay that holds bytes back.
@@ -15,8 +15,8 @@ struct Hosts {
 }
 
 impl Hosts {
-    fn new() -> Option<Hosts> {
-        let names = ["a", "b"].map(|it| format!("skein-{}-{it}", std::process::id()));
+    fn new(test: &str) -> Option<Hosts> {
+        let names = ["a", "b"].map(|it| format!("skein-{}-{test}-{it}", std::process::id()));
         let hosts = Hosts { names };
         let [a, b] = &hosts.names;
         let made = ip(&["netns", "add", a])
@@ -107,7 +107,7 @@ end)
 
 #[test]
 fn a_cable_that_is_pulled_fails_requests_and_loses_nothing_else() {
-    let Some(hosts) = Hosts::new() else {
+    let Some(hosts) = Hosts::new("cluster") else {
         println!("there are no network namespaces to be had here");
         return;
     };
@@ -129,4 +129,65 @@ fn a_cable_that_is_pulled_fails_requests_and_loses_nothing_else() {
     executed.sort();
     executed.dedup();
     assert_eq!(executed.len(), count, "something was executed twice: {executed:?}");
+}
+
+const LISTENER: &str = r#"
+local skynet = require "skynet"
+local socket = require "skynet.socket"
+require "skynet.manager"
+local left = 2
+skynet.start(function()
+    local id, _, port = socket.listen("0.0.0.0", 0)
+    socket.start(id, function(fd)
+        socket.start(fd)
+        local what = socket.readline(fd)
+        print("begun " .. what .. ".")
+        -- One only waits for the peer, the other has something for it that never arrives.
+        if what == "told" then
+            skynet.fork(function()
+                while socket.write(fd, "are you there?\n") do skynet.sleep(10) end
+            end)
+        end
+        assert(not socket.readline(fd))
+        socket.close(fd)
+        print("gone " .. what .. ".")
+        left = left - 1
+        if left == 0 then skynet.abort() end
+    end)
+    print("listening " .. port .. ".")
+end)
+"#;
+
+const PEERS: &str = r#"
+local skynet = require "skynet"
+local socket = require "skynet.socket"
+skynet.start(function()
+    for _, what in ipairs { "quiet", "told" } do
+        local fd = assert(socket.open("10.77.0.2", math.tointeger(skynet.getenv "port")))
+        socket.write(fd, what .. "\n")
+    end
+end)
+"#;
+
+#[test]
+fn peers_whose_host_has_vanished_are_given_up_with_a_reason_in_the_log() {
+    let Some(hosts) = Hosts::new("sockets") else {
+        println!("there are no network namespaces to be had here");
+        return;
+    };
+    let server = Site::with_main(LISTENER);
+    server.config("socket_silence = 2");
+    let mut there = server.start_by(&mut hosts.command(1));
+    let out = there.wait_for("stdout", ".\n");
+    let port = out.lines().find_map(|it| it.strip_prefix("listening ")?.strip_suffix('.')).expect("a port");
+    let client = Site::with_main(PEERS);
+    client.config(&format!("port = {port}"));
+    let _here = client.start_by(&mut hosts.command(0));
+    there.wait_for("stdout", "begun quiet.");
+    there.wait_for("stdout", "begun told.");
+    hosts.cable("down");
+    let ended = there.wait();
+    for what in ["gone quiet.", "gone told.", "socket: error on"] {
+        assert!(ended.stdout.contains(what), "{what}\n{}", ended.stdout);
+    }
 }

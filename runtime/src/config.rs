@@ -11,6 +11,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use crate::StartError;
 
+/// What the kernel takes as a time before it asks.
+const LONGEST_SILENCE: u32 = 32767;
 /// The largest `thread`.
 pub const MAX_THREADS: i64 = 1024;
 
@@ -157,6 +159,19 @@ impl Settings {
         };
         let bytes = self.bytes("socket_write_limit")?;
         Ok(bytes.map(|bytes| WriteLimit { bytes: usize::try_from(bytes).unwrap_or(usize::MAX), policy }))
+    }
+
+    /// `socket_silence`: after how many seconds without a sign of life of its host a peer is given up. `None`: when the system does.
+    pub(crate) fn socket_silence(&self) -> Result<Option<u32>, StartError> {
+        let Some(text) = self.text("socket_silence") else { return Ok(None) };
+        match text.parse() {
+            Ok(seconds @ 2..=LONGEST_SILENCE) => Ok(Some(seconds)),
+            _ => Err(StartError::Setting {
+                key: "socket_silence",
+                expected: "a number of seconds from 2 to 32767",
+                found: text,
+            }),
+        }
     }
 
     /// A number of bytes: digits, with an optional `K`, `M` or `G`.

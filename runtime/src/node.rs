@@ -101,7 +101,7 @@ impl Node {
         let pid_file = settings.daemon().map(PidFile::daemonize).transpose()?;
         let limit = settings.arena_limit()?;
         let arena = Arena::private(&Options { limit })?;
-        let system = Sockets::of_kernel().map_err(StartError::Sockets)?;
+        let system = Sockets::of_kernel(settings.socket_silence()?).map_err(StartError::Sockets)?;
         let node = Self::assemble(settings, arena, Arc::new(SystemClock::start()), system)?;
         *node.pid_file.lock().unwrap_or_else(|it| it.into_inner()) = pid_file;
         Ok(node)

@@ -125,7 +125,7 @@ impl Simulation {
     /// # Errors
     /// A setting is wrong.
     pub fn new(settings: Settings, arena: Arena) -> Result<Self, StartError> {
-        let system = crate::socket::Sockets::of_kernel().map_err(StartError::Sockets)?;
+        let system = crate::socket::Sockets::of_kernel(settings.socket_silence()?).map_err(StartError::Sockets)?;
         Self::assemble(settings, arena, system, None)
     }
 

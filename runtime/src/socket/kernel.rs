@@ -45,17 +45,31 @@ pub(crate) struct Kernel {
     wake: OwnedFd,
     /// Given up for a moment when descriptors run out, so that a connection can be refused.
     reserve: Mutex<Option<OwnedFd>>,
+    /// After how many seconds a host that says nothing is given up, if not when the system does.
+    silence: Option<u32>,
 }
 
 impl Kernel {
     /// # Errors
     /// The process has no descriptors left.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(silence: Option<u32>) -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), flags)?;
-        Ok(Self { epoll, wake, reserve: Mutex::new(spare()) })
+        Ok(Self { epoll, wake, reserve: Mutex::new(spare()), silence })
+    }
+
+    /// Has a connection end that nobody is at any more; what a listener accepts inherits it. A host that vanished says nothing, so it is
+    /// asked after half of the time, and then every eighth of it. A system that does not know how keeps its own times.
+    fn keep_alive(&self, fd: &OwnedFd) {
+        let _ = sockopt::set_socket_keepalive(fd, true);
+        if let Some(silence) = self.silence {
+            let each = |part: u32| Duration::from_secs(u64::from((silence / part).max(1)));
+            let _ = sockopt::set_tcp_keepidle(fd, each(2));
+            let _ = sockopt::set_tcp_keepintvl(fd, each(8));
+            let _ = sockopt::set_tcp_user_timeout(fd, silence.saturating_mul(1000));
+        }
     }
 }
 
@@ -152,8 +166,7 @@ impl System for Kernel {
             Address::Ip(ip) => {
                 let fd = new_socket(family(ip.is_ipv6()), SocketType::STREAM)?;
                 sockopt::set_socket_reuseaddr(&fd, true)?;
-                // What it accepts inherits this.
-                let _ = sockopt::set_socket_keepalive(&fd, true);
+                self.keep_alive(&fd);
                 bind(&fd, ip)?;
                 fd
             }
@@ -184,7 +197,7 @@ impl System for Kernel {
         let (fd, begun) = match to {
             Address::Ip(ip) => {
                 let fd = new_socket(family(ip.is_ipv6()), SocketType::STREAM)?;
-                let _ = sockopt::set_socket_keepalive(&fd, true);
+                self.keep_alive(&fd);
                 let begun = connect(&fd, ip);
                 (fd, begun)
             }
@@ -283,14 +296,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_that_was_accepted_is_kept_alive() {
-        let kernel = Kernel::new().unwrap();
-        let listener = kernel.listen(&Address::Ip((Ipv4Addr::LOCALHOST, 0).into()), 8).unwrap();
-        let port = kernel.local(listener).unwrap().port();
-        let _peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        let (fd, _) = kernel.accept(listener).unwrap();
-        assert!(sockopt::socket_keepalive(at(&fd)).unwrap());
-        kernel.close(fd);
-        kernel.close(listener);
+    fn a_connection_that_was_accepted_is_kept_alive_and_not_for_longer_than_it_is_said() {
+        for silence in [None, Some(20), Some(2)] {
+            let kernel = Kernel::new(silence).unwrap();
+            let listener = kernel.listen(&Address::Ip((Ipv4Addr::LOCALHOST, 0).into()), 8).unwrap();
+            let port = kernel.local(listener).unwrap().port();
+            let _peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            let (fd, _) = kernel.accept(listener).unwrap();
+            assert!(sockopt::socket_keepalive(at(&fd)).unwrap());
+            let idle = sockopt::tcp_keepidle(at(&fd)).unwrap().as_secs();
+            let most = sockopt::tcp_user_timeout(at(&fd)).unwrap();
+            match silence {
+                None => assert_eq!(most, 0),
+                Some(silence) => assert_eq!((idle, most), (u64::from(silence / 2), silence * 1000)),
+            }
+            kernel.close(fd);
+            kernel.close(listener);
+        }
     }
 }

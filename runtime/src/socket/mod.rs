@@ -127,12 +127,12 @@ impl Sockets {
         }
     }
 
-    /// The kernel's sockets.
+    /// The kernel's sockets. A peer whose host says nothing for `silence` seconds is given up, if that is given.
     ///
     /// # Errors
     /// The process has no descriptors left.
-    pub(crate) fn of_kernel() -> io::Result<Box<dyn System>> {
-        Ok(Box::new(kernel::Kernel::new()?))
+    pub(crate) fn of_kernel(silence: Option<u32>) -> io::Result<Box<dyn System>> {
+        Ok(Box::new(kernel::Kernel::new(silence)?))
     }
 }
 
