@@ -59,7 +59,7 @@ pub const fn heap_base(index: usize) -> usize {
 #[cfg(not(loom))]
 pub(crate) use claim::{claim, claim_private, room, unclaim};
 #[cfg(not(loom))]
-pub use reserve::{commit, map_file, reserve, reserved, seal, unmap};
+pub use reserve::{commit, expect_writes, map_file, reserve, reserved, seal, unmap};
 #[cfg(not(loom))]
 pub(crate) use reserve::{discard, ensure_reserved, remove};
 
@@ -164,6 +164,17 @@ mod reserve {
         // SAFETY: the range is ours, and granting more access breaks no reference into it.
         unsafe { mprotect(at.cast(), size, MprotectFlags::READ | MprotectFlags::WRITE) }
             .map_err(|errno| Error::Map { size, source: io::Error::from(errno) })
+    }
+
+    /// Says that committed addresses will be written soon, one behind the other: the system may give them memory in large
+    /// pieces. Nothing is lost if it does not. `file`: they show one, whose memory is there.
+    ///
+    /// # Safety
+    /// As for [`commit`].
+    pub unsafe fn expect_writes(at: *mut u8, size: usize, file: bool) {
+        let advice = if file { Advice::LinuxPopulateWrite } else { Advice::LinuxHugepage };
+        // SAFETY: by the caller's promise the bytes are theirs; neither advice changes what is in them.
+        let _ = unsafe { madvise(at.cast(), size, advice) };
     }
 
     /// Gives the memory behind committed addresses back; they read as zeros afterwards, and stay usable.

@@ -79,6 +79,39 @@ fn a_node_that_started_first_sees_the_table_appear_and_goes_over_to_what_comes_n
     }
 }
 
+/// As docs/shared-tables.md says.
+#[test]
+fn proxies_of_sharedata_follow_a_domain_when_a_service_hands_on_what_comes() {
+    let domain = Domain::new();
+    let reader = domain.site(
+        "local sharedata = require 'skynet.sharedata'
+        local this = coroutine.running()
+        domain.wait 'prices'
+        domain.watch('prices', function(now)
+            if now then sharedata.update('prices', now) skynet.wakeup(this) end
+        end)
+        skynet.wait(this)
+        local prices = sharedata.query 'prices'
+        assert(prices.sword.price == 10)
+        print 'found'
+        skynet.wait(this)
+        sharedata.flush()
+        while prices.sword.price ~= 12 do skynet.yield() end",
+    );
+    let publisher = domain.site(
+        "sharetable.loadstring('prices', 'return { sword = { price = 10 } }')
+        local file = io.open('found', 'r')
+        while not file do skynet.sleep(5) file = io.open('found', 'r') end
+        sharetable.loadtable('prices', { sword = { price = 12 } })",
+    );
+    let (mut reading, publishing) = (reader.start(&["config"]), publisher.start(&["config"]));
+    reading.wait_for("stdout", "found\n");
+    publisher.write("found", "");
+    for ended in [publishing.wait(), reading.wait()] {
+        assert!(ended.stdout.contains("\nfine\n"), "{}\n{}", ended.stdout, ended.stderr);
+    }
+}
+
 #[test]
 fn pointers_mean_nothing_elsewhere_and_are_refused_by_their_path() {
     let domain = Domain::new();

@@ -78,6 +78,8 @@ impl Draft {
             // SAFETY: as above: no other file of the domain has these addresses, and nothing is mapped there.
             Some(reserved) => unsafe { reserved.map(at, self.mapped, step)? },
         }
+        // SAFETY: as above.
+        unsafe { range::expect_writes(at, step, self.reserved.is_some()) };
         self.mapped += step;
         Ok(())
     }

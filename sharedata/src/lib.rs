@@ -5,7 +5,7 @@
 //!
 //! A [`Root`] names the current version of a value. Readers borrow it under an epoch pin, or take a [`Lease`] that keeps
 //! their version alive for as long as they like; a publisher swaps in the next version with one atomic step and never
-//! waits for readers.
+//! waits for readers. A process knows the catalogue of its domain by one.
 //!
 //! ```
 //! use skein_sharedata::Root;

@@ -9,6 +9,7 @@
 //!   still become a holder: the count it adds to cannot have reached zero.
 //! * **R3** Whoever takes the count to zero frees the version, exactly once.
 
+use core::fmt;
 use core::ops::Deref;
 use core::ptr::NonNull;
 
@@ -112,6 +113,12 @@ impl<T: Send + Sync + 'static> Root<T> {
             unsafe { pin.defer(move || drop(hold)) };
         }
         swapped
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Root<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Root").field("version", &self.version()).finish_non_exhaustive()
     }
 }
 

@@ -105,8 +105,11 @@ local function main()
 
     local function publish(name, ...)
         if domain then
-            share.publish(name, ...):close()
-            refresh(name)
+            -- Held until it is current here, too: it stays mapped.
+            local made = share.publish(name, ...)
+            local ok, why = pcall(refresh, name)
+            made:close()
+            if not ok then error(why, 0) end
         else
             adopt(name, share.build(name, ...), (numbers[name] or 0) + 1)
         end

@@ -96,7 +96,7 @@ pub(super) unsafe extern "C-unwind" fn freeze(state: *mut lua_State) -> c_int {
         let service = service(state);
         let made = new(state);
         let done = guard(|| {
-            let allowed = Allowed { pointers: true, functions: true, as_skynet: false, plain: false };
+            let allowed = Allowed { pointers: true, functions: true, ..Allowed::default() };
             Ok(match segment_of(state, 2, &c_name(name), allowed, To::Process) {
                 Ok(segment) => Ok(keep(segment)),
                 Err(error) => Err(service.keep_text(explain(&error).into_bytes())),

@@ -1,12 +1,14 @@
-//! The state in which a shared table is made: the standard libraries, a chunk, and its arguments. Closed when the table is frozen.
+//! The state in which a shared table is made: the standard libraries, a chunk, and its arguments. It ends when the table is frozen, and its memory goes
+//! as a whole.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::Arc;
 
 use skein_sharedata::Segment;
 use skein_vm::cache::{self, Mode};
 use skein_vm::interrupt;
-use skein_vm::shared::Allowed;
+use skein_vm::shared::{self, Allowed};
 use skein_vm::state::{Memory, State};
 
 use super::{To, explain, segment_of};
@@ -27,6 +29,8 @@ struct Job<'a> {
     /// Code as such; for a file, its name is `source` without the first byte.
     code: &'a [u8],
     service: &'a ServiceState,
+    /// The chunk has loaded a library in C.
+    foreign: Cell<bool>,
 }
 
 /// Runs a chunk (`@file`, or its text) and freezes what it returns, under `name` in messages.
@@ -45,11 +49,11 @@ pub(super) unsafe fn run(
     to: To<'_>,
 ) -> Result<Arc<Segment>, Vec<u8>> {
     let no_memory = || b"luaL_newstate failed".to_vec();
-    let state = State::new(Memory::new(|_| {})).ok_or_else(no_memory)?;
+    let mut state = State::new(Memory::passing()).ok_or_else(no_memory)?;
     let lua = state.as_ptr();
     let text = code.split(|&byte| byte == 0).next().unwrap_or_default();
     let source = CString::new(text).unwrap_or_default();
-    let job = Job { from, arguments, source: &source, code, service };
+    let job = Job { from, arguments, source: &source, code, service, foreign: Cell::new(false) };
     // SAFETY: a fresh state of ours; `job` outlives the protected call.
     unsafe {
         let _running = interrupt::enter(lua);
@@ -62,7 +66,14 @@ pub(super) unsafe fn run(
             let found = crate::raw::type_name(lua, -1);
             return Err(format!("Not a table, it's a {found}.").into_bytes());
         }
-        let allowed = Allowed { pointers: true, functions: true, as_skynet: true, plain: false };
+        let root = ffi::lua_topointer(lua, -1);
+        // Libraries in C may have made what only they can free; then the state is closed.
+        let spent = !job.foreign.get() && state.settle();
+        // Nothing was collected since it was taken off.
+        ffi::lua_settop(lua, 0);
+        shared::push(lua, root);
+        let allowed =
+            Allowed { pointers: true, functions: true, as_skynet: true, spent, ..Allowed::default() };
         segment_of(lua, -1, name, allowed, to).map_err(|error| explain(&error).into_bytes())
     }
 }
@@ -107,6 +118,15 @@ unsafe extern "C-unwind" fn protected(lua: *mut lua_State) -> c_int {
             push_argument(lua, job, index);
         }
         ffi::lua_callk(lua, end - begin + 1, 1, 0, None);
+        // Where `package` keeps them.
+        if ffi::luaL_getsubtable(lua, ffi::LUA_REGISTRYINDEX, c"_CLIBS".as_ptr()) != 0 {
+            ffi::lua_pushnil(lua);
+            if ffi::lua_next(lua, -2) != 0 {
+                job.foreign.set(true);
+                ffi::lua_settop(lua, -3);
+            }
+        }
+        ffi::lua_settop(lua, -2);
     }
     1
 }

@@ -7,6 +7,9 @@
 //! for others of their size. Without joining this is for small states only: one that has [`MOST`] pages takes what it needs
 //! beyond from the process's allocator, like every larger block.
 //!
+//! A state that builds one thing and ends is another matter: its heap is a [passing](Heap::passing) one, without a bound, and
+//! knows of larger blocks, too.
+//!
 //! # Sizes
 //! Multiples of [`GRAIN`] up to [`FINE`]; from there eight to each doubling, 16 bytes above the round number: so the hash
 //! part of a table, 24 bytes for each of 2ⁿ nodes and 8, fits without a rest.
@@ -17,6 +20,8 @@
 //!   address: [`pages::holds`].
 //! * **H3** A bit of `waiting` is set if and only if the list of that size is not empty.
 
+use std::alloc::{Layout, dealloc};
+use std::collections::HashMap;
 use std::ptr::{self, NonNull};
 
 use crate::pages::{self, PAGE};
@@ -68,7 +73,11 @@ pub(crate) struct Heap {
     end: usize,
     runs: Vec<Run>,
     pages: usize,
+    /// How many it may become.
+    most: usize,
     given: Given,
+    /// Of a passing heap: blocks of the process's allocator, their sizes by address.
+    large: Option<HashMap<usize, Layout>>,
 }
 
 /// What becomes of a block that is given back.
@@ -93,7 +102,47 @@ unsafe impl Send for Heap {}
 
 impl Heap {
     pub(crate) const fn new() -> Self {
-        Self { free: [0; SIZES], waiting: 0, next: 0, end: 0, runs: Vec::new(), pages: 0, given: Given::Kept }
+        Self {
+            free: [0; SIZES],
+            waiting: 0,
+            next: 0,
+            end: 0,
+            runs: Vec::new(),
+            pages: 0,
+            most: MOST,
+            given: Given::Kept,
+            large: None,
+        }
+    }
+
+    /// A heap of any size. It frees all that was allocated for its state, also what was not given back.
+    pub(crate) fn passing() -> Self {
+        let mut heap = Self::new();
+        (heap.most, heap.large) = (usize::MAX, Some(HashMap::new()));
+        heap
+    }
+
+    /// Whether it is such a heap.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.large.is_some()
+    }
+
+    /// The process's allocator has made a block for this state.
+    #[inline]
+    pub(crate) fn add_large(&mut self, at: *mut u8, layout: Layout) {
+        if let Some(large) = &mut self.large
+            && !at.is_null()
+        {
+            large.insert(at.expose_provenance(), layout);
+        }
+    }
+
+    /// It was given such a block back.
+    #[inline]
+    pub(crate) fn remove_large(&mut self, at: *mut u8) {
+        if let Some(large) = &mut self.large {
+            large.remove(&at.addr());
+        }
     }
 
     /// A block of `size` bytes, not 0. `None`: it is not for us, or there is no room; the system has it.
@@ -184,9 +233,13 @@ impl Heap {
             return true;
         }
         let bytes = bytes_of(slot);
-        let usual = if self.pages == 0 { FIRST } else { (self.pages / 8).clamp(1, MOST / 8) };
+        let usual = match self.pages {
+            0 => FIRST,
+            pages if self.large.is_none() => (pages / 8).clamp(1, MOST / 8),
+            pages => pages.min(pages::SPAN),
+        };
         let count = usual.max(bytes.div_ceil(PAGE));
-        if self.pages + count > MOST {
+        if self.pages + count > self.most {
             return false;
         }
         let Some(at) = pages::take(count) else { return false };
@@ -217,6 +270,10 @@ impl Heap {
 
 impl Drop for Heap {
     fn drop(&mut self) {
+        for (at, layout) in self.large.take().into_iter().flatten() {
+            // SAFETY: the process's allocator made it so, and nobody gave it back; whoever used it is gone.
+            unsafe { dealloc(ptr::with_exposed_provenance_mut(at), layout) };
+        }
         for run in &self.runs {
             // SAFETY: the heap took it, and whoever had a block of it is gone: the state ends before its heap.
             unsafe { pages::give(run.at, run.pages) };
@@ -244,7 +301,15 @@ impl Heap {
         unsafe { at.write_bytes(0, count * PAGE) };
         let next = at.expose_provenance().get();
         let runs = vec![Run { at, pages: count }];
-        Some(Self { next, end: next + count * PAGE, runs, pages: MOST, given: Given::Wiped, ..Self::new() })
+        Some(Self {
+            next,
+            end: next + count * PAGE,
+            runs,
+            most: 0,
+            given: Given::Wiped,
+            large: None,
+            ..Self::new()
+        })
     }
 
     /// A heap that begins with `words`, in a run of its own.
@@ -256,7 +321,7 @@ impl Heap {
         let base = at.expose_provenance().get();
         let next = base + size_of_val(words).next_multiple_of(GRAIN);
         let runs = vec![Run { at, pages: count }];
-        Some(Self { next, end: base + count * PAGE, runs, pages: count, ..Self::new() })
+        Some(Self { next, end: base + count * PAGE, runs, pages: count, large: None, ..Self::new() })
     }
 
     /// Where the first run begins.

@@ -77,6 +77,9 @@ pub struct Allowed {
     pub as_skynet: bool,
     /// Metatables are left out.
     pub plain: bool,
+    /// The state is [settled](crate::state::State::settle), and is dropped next, unused: what is frozen says so itself, which is faster
+    /// than a list of it.
+    pub spent: bool,
 }
 
 /// What was frozen.
@@ -115,7 +118,8 @@ pub unsafe fn freeze(
     target.flags = c_uint::from(allowed.pointers)
         | c_uint::from(allowed.functions) << 2
         | c_uint::from(allowed.as_skynet) << 3
-        | c_uint::from(allowed.plain) << 4;
+        | c_uint::from(allowed.plain) << 4
+        | c_uint::from(allowed.spent) << 5;
     let mut grow: &mut Grow<'_> = &mut grow;
     target.grow = Some(grow_target);
     target.owner = (&raw mut grow).cast();

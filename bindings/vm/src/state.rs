@@ -39,6 +39,7 @@ pub const FIRST_WARNING: usize = 32 << 20;
 unsafe extern "C-unwind" {
     fn skein_newstate(allocate: lua_Alloc, memory: *mut c_void) -> *mut lua_State;
     fn skein_newaside(seed: c_uint) -> *mut lua_State;
+    fn skein_settle(state: *mut lua_State);
 }
 
 /// Pages for a state that becomes an image. One that needs more becomes none.
@@ -51,6 +52,8 @@ pub struct Memory {
     /// Where `math.random` is.
     randoms: [AtomicU64; 4],
     used: AtomicUsize,
+    /// Of those, what was [charged](Memory::charge).
+    outside: AtomicUsize,
     limit: AtomicUsize,
     warn_above: AtomicUsize,
     warn: Box<dyn Fn(usize) + Send + Sync>,
@@ -71,6 +74,7 @@ impl Memory {
             request: Request::new(),
             randoms: Default::default(),
             used: AtomicUsize::new(0),
+            outside: AtomicUsize::new(0),
             limit: AtomicUsize::new(usize::MAX),
             warn_above: AtomicUsize::new(FIRST_WARNING),
             warn: Box::new(warn),
@@ -85,6 +89,15 @@ impl Memory {
         let heap = Heap::blank(IMAGE_PAGES)?;
         Arc::get_mut(&mut memory)?.heap = UnsafeCell::new(heap);
         Some(memory)
+    }
+
+    /// Memory for a state that builds one thing and ends ([`State::settle`]), without a limit.
+    pub fn passing() -> Arc<Self> {
+        let mut memory = Self::new(|_| {});
+        if let Some(memory) = Arc::get_mut(&mut memory) {
+            memory.heap = UnsafeCell::new(Heap::passing());
+        }
+        memory
     }
 
     /// What the heap looks like.
@@ -120,6 +133,7 @@ impl Memory {
             if pages::holds(block.addr()) {
                 self.heap(|heap| heap.give(block, size));
             } else {
+                self.heap(|heap| heap.remove_large(block));
                 dealloc(block, of_system(size));
             }
         }
@@ -139,10 +153,15 @@ impl Memory {
                 return self.take(new);
             }
             if !pages::holds(block.addr()) {
-                return match Layout::from_size_align(new, ALIGN) {
-                    Ok(_) => realloc(block, of_system(old), new),
-                    Err(_) => ptr::null_mut(),
-                };
+                let Ok(layout) = Layout::from_size_align(new, ALIGN) else { return ptr::null_mut() };
+                let moved = realloc(block, of_system(old), new);
+                if !moved.is_null() {
+                    self.heap(|heap| {
+                        heap.remove_large(block);
+                        heap.add_large(moved, layout);
+                    });
+                }
+                return moved;
             }
             if Heap::fits(old, new) {
                 return block;
@@ -167,7 +186,12 @@ impl Memory {
         unsafe {
             match self.heap(|heap| heap.take(size)) {
                 Some(at) => at.as_ptr(),
-                None => Layout::from_size_align(size, ALIGN).map_or(ptr::null_mut(), |it| alloc(it)),
+                None => {
+                    let Ok(layout) = Layout::from_size_align(size, ALIGN) else { return ptr::null_mut() };
+                    let at = alloc(layout);
+                    self.heap(|heap| heap.add_large(at, layout));
+                    at
+                }
             }
         }
     }
@@ -209,6 +233,7 @@ impl Memory {
             return false;
         }
         self.used.store(used, Ordering::Relaxed);
+        self.outside.store(self.outside.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
         if used > self.warn_above.load(Ordering::Relaxed) {
             self.warn(used);
         }
@@ -217,7 +242,9 @@ impl Memory {
 
     /// Takes back what was charged.
     pub(crate) fn discharge(&self, bytes: usize) {
-        self.used.store(self.used.load(Ordering::Relaxed).wrapping_sub(bytes), Ordering::Relaxed);
+        for count in [&self.used, &self.outside] {
+            count.store(count.load(Ordering::Relaxed).wrapping_sub(bytes), Ordering::Relaxed);
+        }
     }
 
     /// Raises `signal 0` in the code that the state runs, or will run next, once for each request. Says whether this is a
@@ -320,6 +347,7 @@ unsafe extern "C" fn allocate(
 pub struct State {
     main: NonNull<lua_State>,
     memory: Arc<Memory>,
+    settled: bool,
 }
 
 // SAFETY: a Lua state belongs to no thread. Only its owner reaches it, and whoever shares pointers into it promised
@@ -332,7 +360,7 @@ impl State {
     pub fn new(memory: Arc<Memory>) -> Option<Self> {
         // SAFETY: `allocate` fits the machine's contract; `memory` lives until the state is closed (M2).
         let main = unsafe { skein_newstate(ALLOCATE, Arc::as_ptr(&memory).cast_mut().cast()) };
-        Some(Self { main: NonNull::new(main)?, memory })
+        Some(Self { main: NonNull::new(main)?, memory, settled: false })
     }
 
     /// A state that lies complete in a heap.
@@ -345,13 +373,31 @@ impl State {
         unsafe { memory.heap(|it| *it = heap) };
         memory.used.store(used, Ordering::Relaxed);
         // SAFETY: an address inside a run of pages.
-        Self { main: unsafe { NonNull::new_unchecked(main) }, memory }
+        Self { main: unsafe { NonNull::new_unchecked(main) }, memory, settled: false }
     }
 
     /// The main thread of the state, for the functions of [`ffi`]. Valid while `self` lives; calls may raise, which
     /// outside of a protected call ends the process.
     pub fn as_ptr(&self) -> *mut lua_State {
         self.main.as_ptr()
+    }
+
+    /// Runs now what closing would run, variables to be closed and finalizers, and empties the stack; from here on nothing is
+    /// collected. The state then ends with its memory, without a look at its objects. False, and nothing is changed: that would
+    /// lose something, because the memory is not a [passing](Memory::passing) one, or a string shows a block.
+    ///
+    /// # Safety
+    /// No function of the state runs. No object of it has to be freed by code of others, apart from finalizers.
+    pub unsafe fn settle(&mut self) -> bool {
+        // SAFETY: we own the state, so no other thread uses its heap.
+        let passing = unsafe { self.memory.heap(|heap| heap.is_passing()) };
+        if !self.settled && passing && self.memory.outside.load(Ordering::Relaxed) == 0 {
+            // SAFETY: promised by the caller. Finalizers run protected inside.
+            unsafe { skein_settle(self.main.as_ptr()) };
+            // A finalizer may have made such a string.
+            self.settled = self.memory.outside.load(Ordering::Relaxed) == 0;
+        }
+        self.settled
     }
 
     /// Its memory.
@@ -364,8 +410,10 @@ impl Drop for State {
     fn drop(&mut self) {
         // SAFETY: we own the state, so no other thread uses its heap. Finalizers run protected inside.
         unsafe {
-            self.memory.heap(Heap::close);
-            ffi::lua_close(self.main.as_ptr());
+            if !self.settled {
+                self.memory.heap(Heap::close);
+                ffi::lua_close(self.main.as_ptr());
+            }
             self.memory.heap(|heap| *heap = Heap::new());
         }
         self.memory.request.close();

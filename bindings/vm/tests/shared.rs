@@ -140,7 +140,7 @@ fn every_state_reads_it_and_none_writes_it() {
 #[test]
 fn what_cannot_be_shared_is_refused_with_its_path() {
     let plain = Allowed::default();
-    let skynet = Allowed { pointers: true, functions: true, as_skynet: true, plain: false };
+    let skynet = Allowed { pointers: true, functions: true, as_skynet: true, ..Allowed::default() };
     for (allowed, code, told) in [
         (plain, "return { x = { print } }", "config.x[1]: a function cannot be shared"),
         (
@@ -201,7 +201,8 @@ fn functions_without_upvalues_are_called_in_any_state() {
         t.g = t.f t.type = type return t"
         .replace("select and 1", "...");
     let segment =
-        freeze(&code, Allowed { pointers: true, functions: true, as_skynet: true, plain: false }).unwrap();
+        freeze(&code, Allowed { pointers: true, functions: true, as_skynet: true, ..Allowed::default() })
+            .unwrap();
     for _ in 0..2 {
         let lua = state();
         set_root(&lua, segment.root);
@@ -400,7 +401,7 @@ fn strings_that_c_code_looks_at_stay() {
 
 #[test]
 fn functions_of_an_old_version_keep_it() {
-    let allowed = Allowed { pointers: true, functions: true, as_skynet: true, plain: false };
+    let allowed = Allowed { pointers: true, functions: true, as_skynet: true, ..Allowed::default() };
     let code = "return { f = function() return 'old' end, make = function() return function() return 'made' end end }";
     let old = freeze(code, allowed).unwrap();
     let now = freeze(&code.replace("old", "new"), allowed).unwrap();

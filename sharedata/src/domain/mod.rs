@@ -38,6 +38,7 @@ use skein_arena::sync::{Arc, Mutex, MutexGuard};
 use skein_arena::{DomainOptions, step};
 
 use crate::error::Error;
+use crate::root::Root;
 use crate::segment::{Header, Origin};
 use crate::shelf::{self, Shelf};
 use catalogue::Catalogue;
@@ -59,8 +60,8 @@ pub struct Tables {
     holds: Holds,
     /// For asking about all processes, this one included. Used under the folder's lock, or to look only.
     others: Holds,
-    /// As it was read last.
-    catalogue: Mutex<Arc<Catalogue>>,
+    /// As it was read last: who looks for a name waits for nobody.
+    catalogue: Root<Catalogue>,
     /// See [`Tables::opening`].
     opening: Mutex<()>,
 }
@@ -89,7 +90,7 @@ impl Tables {
             publish::make_leases(&folder)?;
             (Holds::over(publish::leases(&folder)?), Holds::over(publish::leases(&folder)?))
         };
-        let catalogue = Mutex::new(Arc::new(Catalogue::default()));
+        let catalogue = Root::new(Catalogue::default());
         Ok(Arc::new(Tables { folder, origin, holds, others, catalogue, opening: Mutex::new(()) }))
     }
 
@@ -157,10 +158,6 @@ impl Tables {
     /// Held by who maps or unmaps segments of the domain. Nobody drops an `Arc` of a segment while they have it.
     fn opening(&self) -> MutexGuard<'_, ()> {
         self.opening.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn cached(&self) -> MutexGuard<'_, Arc<Catalogue>> {
-        self.catalogue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

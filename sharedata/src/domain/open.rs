@@ -14,12 +14,13 @@ use super::catalogue::{self, Catalogue, Entry};
 use super::{FileName, Lease, OneFile, Sum, Tables, sum};
 use crate::draft::require_range;
 use crate::error::Error;
+use crate::root::{self, Root};
 use crate::segment::{HEADER, Header, LAYOUT, Leaving, MAGIC, Place, Segment};
 use crate::shelf;
 use crate::space::{self, GRAIN};
 
 /// Bytes that are read at a time for the sum, on the stack: nothing is mapped or allocated for that.
-const CHUNK: usize = 1 << 14;
+const CHUNK: usize = 1 << 12;
 /// Where the sum stands.
 const SUM: usize = offset_of!(Header, sum);
 
@@ -63,17 +64,20 @@ impl Tables {
     }
 
     /// The catalogue as it is now; read only if it was replaced since.
-    pub(super) fn catalogue(&self) -> Result<Arc<Catalogue>, Error> {
-        let Some(file) = self.folder.open_file(catalogue::FILE)? else { return Ok(Arc::default()) };
+    pub(super) fn catalogue(&self) -> Result<root::Lease<Catalogue>, Error> {
+        let Some(file) = self.folder.open_file(catalogue::FILE)? else {
+            return Ok(Root::new(Catalogue::default()).lease());
+        };
         let mut serial = [0; 8];
-        let known = Arc::clone(&self.cached());
+        let known = self.catalogue.lease();
         let read = file.read_exact_at(&mut serial, catalogue::SERIAL.start as u64);
         if read.is_ok() && known.domain == self.folder.id() && known.serial == u64::from_le_bytes(serial) {
             return Ok(known);
         }
-        let read = Arc::new(self.parse_catalogue(&file)?);
-        *self.cached() = Arc::clone(&read);
-        Ok(read)
+        let read = self.parse_catalogue(&file)?;
+        // Another thread may have read a later one by now.
+        self.catalogue.update(|known| (known.serial < read.serial).then(|| read.clone()));
+        Ok(Root::new(read).lease())
     }
 
     /// The catalogue, read anew.
