@@ -12,6 +12,9 @@ use super::Kit;
 use super::out::ty;
 use crate::raw::{Raise, ffi, lua_State, raise};
 
+/// The lowest bit of each byte.
+const LOW_BITS: u64 = u64::from_ne_bytes([1; 8]);
+
 /// Documents nest at most this deep. Ours and those of servers stay below.
 const DEPTH: u32 = 256;
 
@@ -248,6 +251,16 @@ impl Reader {
     unsafe fn cstring(&mut self) -> Result<Text, Raise> {
         // SAFETY: `left` bytes are there.
         let rest = unsafe { slice::from_raw_parts(self.at, self.left as usize) };
+        // Most keys have less than eight bytes: without a loop there is no end of it to be guessed.
+        if let Some(eight) = rest.first_chunk() {
+            let eight = u64::from_le_bytes(*eight);
+            // The lowest of these bits is that of the first byte that is 0.
+            let zeros = eight.wrapping_sub(LOW_BITS) & !eight & (LOW_BITS << 7);
+            if zeros != 0 {
+                let len = zeros.trailing_zeros() as usize / 8;
+                return Ok(Text { first: self.skip(len as i64 + 1)?, len });
+            }
+        }
         match rest.iter().position(|byte| *byte == 0) {
             Some(len) => Ok(Text { first: self.skip(len as i64 + 1)?, len }),
             None => Err(Raise::new("Invalid bson block : cstring")),
