@@ -499,3 +499,74 @@ fn shared_values_are_told_from_own_ones() {
         assert_eq!(is_shared(&lua, code), expected, "{code}");
     }
 }
+
+/// `(table, n)`: writes to the table by the n-th function of the API that can; nothing if there is no such function.
+unsafe extern "C-unwind" fn write_in_c(lua: *mut lua_State) -> c_int {
+    // SAFETY: called by the test below with these arguments; the stack of a C function has room.
+    unsafe {
+        let which = ffi::lua_tointeger(lua, 2);
+        ffi::lua_settop(lua, 1);
+        let value = || ffi::lua_pushinteger(lua, 7);
+        match which {
+            0 => {
+                ffi::lua_pushstring(lua, c"inner".as_ptr());
+                value();
+                ffi::lua_settable(lua, 1);
+            }
+            1 => {
+                value();
+                ffi::lua_setfield(lua, 1, c"new".as_ptr());
+            }
+            2 => {
+                value();
+                ffi::lua_seti(lua, 1, 1);
+            }
+            3 => {
+                ffi::lua_pushstring(lua, c"inner".as_ptr());
+                value();
+                ffi::lua_rawset(lua, 1);
+            }
+            4 => {
+                value();
+                ffi::lua_rawseti(lua, 1, 1);
+            }
+            5 => {
+                value();
+                ffi::lua_rawsetp(lua, 1, (&raw const WRITES).cast());
+            }
+            6 => {
+                ffi::lua_createtable(lua, 0, 0);
+                ffi::lua_setmetatable(lua, 1);
+            }
+            7 => {
+                ffi::luaL_getsubtable(lua, 1, c"made".as_ptr());
+            }
+            8 => {
+                value();
+                ffi::luaL_ref(lua, 1);
+            }
+            _ => {}
+        }
+    }
+    0
+}
+
+/// How many ways there are.
+static WRITES: i64 = 9;
+
+#[test]
+fn who_writes_in_c_is_refused_like_a_script() {
+    let segment = frozen("return { 1, 2, inner = { 3 } }");
+    let lua = state();
+    set_root(&lua, segment.root);
+    // SAFETY: our own state with room on its stack.
+    unsafe {
+        ffi::lua_pushcclosure(lua.as_ptr(), write_in_c, 0);
+        ffi::lua_setglobal(lua.as_ptr(), c"write".as_ptr());
+    }
+    for which in 0..WRITES {
+        let why = run(&lua, &format!("write(root, {which})")).unwrap_err();
+        assert!(why.contains("attempt to modify a shared (read-only) table"), "{which}: {why}");
+    }
+    assert_eq!(run(&lua, "return #root .. root[1] .. root.inner[1]").unwrap(), "213");
+}
