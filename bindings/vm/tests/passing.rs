@@ -17,7 +17,7 @@ use skein_vm::state::{Memory, State};
 /// Shared strings, circles, long strings, arrays that grew, garbage; no keys whose hash is an address.
 const BUILD: &CStr = c"
     local items = { list = {}, empty = {}, [1.5] = true, [false] = 'no' }
-    for i = 1, 20000 do
+    for i = 1, 5000 do
         items.list[i] = { id = i, name = 'item' .. i % 100, items = i % 3 == 0 and items or nil, ('x'):rep(i % 50) }
     end
     items.long = { ('l'):rep(100000), ('l'):rep(100000) }
@@ -65,7 +65,7 @@ fn a_spent_state_freezes_to_the_same_bytes() {
     let at = room();
     let kept = built(Memory::new(|_| {}));
     let before = frozen(&kept, at, false);
-    assert!(before.len() > 1 << 20, "{}", before.len());
+    assert!(before.len() > 1 << 19, "{}", before.len());
     let mut spent = built(Memory::passing());
     let lua = spent.as_ptr();
     // SAFETY: our state; nothing runs in it.
@@ -89,8 +89,8 @@ fn finalizers_of_a_settled_state_run_once_and_may_do_as_they_like() {
     let code = format!(
         "local file = io.open({:?}, 'w')
         file:write 'buffered '
-        setmetatable({{}}, {{ __gc = function() file:write 'twice? ' error 'ignored' end }})
-        setmetatable({{}}, {{ __gc = function() local t = {{}} for i = 1, 1e5 do t[i] = {{}} end file:write 'late ' end }})
+        first = setmetatable({{}}, {{ __gc = function() file:write 'twice? ' error 'ignored' end }})
+        last = setmetatable({{}}, {{ __gc = function() local t = {{}} for i = 1, 1000 do t[i] = {{}} end file:write 'late ' end }})
         return 'built'",
         file.path()
     );
