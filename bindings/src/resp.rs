@@ -328,7 +328,7 @@ fn parse(input: &[u8]) -> Result<Parsed<'_>, Raise> {
     let line = &line[..end];
     let after = end + 3;
     let no_number =
-        || Raise::new(format_args!("a reply of Redis says {:?} for a number", line.escape_ascii()));
+        || Raise::new(format_args!("a reply of Redis says '{}' for a number", line.escape_ascii()));
     match kind {
         b'+' => Ok(Parsed::Whole(Reply::Text(line, true), after)),
         b'-' => Ok(Parsed::Whole(Reply::Text(line, false), after)),
