@@ -80,6 +80,10 @@ static PREVIOUS: u8 = 1;
 /// Sizes that are guessed for a message. Beyond, a block grows as it is written.
 const LEAST_HINT: usize = 22;
 const MOST_HINT: usize = 1 << 20;
+/// From here on a guess that is too large costs more than to look at the values.
+const LONG_HINT: usize = 16 << 10;
+/// Bytes of a value without those of a string, at most.
+const LONGEST_HEAD: usize = 9;
 
 impl ServiceState {
     /// The state of a service that has no callback yet.
@@ -246,7 +250,8 @@ impl ServiceState {
         first: c_int,
         last: c_int,
     ) -> Result<Block, pack::Refused> {
-        let mut out = Out::new(self.arena, self.hint.get())?;
+        // SAFETY: by the caller's promise.
+        let mut out = Out::new(self.arena, unsafe { self.guess(state, first, last) })?;
         let mut pointers = Vec::new();
         // SAFETY: by the caller's promise.
         unsafe {
@@ -287,11 +292,35 @@ impl ServiceState {
         first: c_int,
         last: c_int,
     ) -> Result<Block, pack::Refused> {
-        let mut out = Out::new(self.arena, self.hint.get())?;
+        // SAFETY: by the caller's promise.
+        let mut out = Out::new(self.arena, unsafe { self.guess(state, first, last) })?;
         // SAFETY: by the caller's promise.
         unsafe { pack::pack(state, first, last, self.pairs.get(), &mut out, &mut Vec::new(), &|_| false)? };
         self.learn(out.len());
         Ok(out.into_writer().finish())
+    }
+
+    /// How long a message of these values will be: as those before it, at most. If those were long, values without a table
+    /// among them are counted instead: a block of just that length is likely to be at hand, and nothing is cut off it.
+    ///
+    /// # Safety
+    /// As [`ServiceState::pack`].
+    #[inline]
+    unsafe fn guess(&self, state: *mut lua_State, first: c_int, last: c_int) -> usize {
+        let hint = self.hint.get();
+        if hint < LONG_HINT {
+            return hint;
+        }
+        let mut counted = 0;
+        for index in first..=last {
+            // SAFETY: by the caller's promise. Of a number no string is made.
+            counted += match unsafe { ffi::lua_type(state, index) } {
+                ffi::LUA_TTABLE => return hint,
+                ffi::LUA_TSTRING => LONGEST_HEAD + unsafe { ffi::lua_rawlen(state, index) } as usize,
+                _ => LONGEST_HEAD,
+            };
+        }
+        counted
     }
 
     /// Follows growth at once, and what shrinks in a few steps.

@@ -110,12 +110,14 @@ pub(crate) unsafe fn extend(header: NonNull<Header>, size: usize) -> bool {
     }
 }
 
-/// A block for a payload of `size` bytes in the heap of another block, with room behind it to grow into if there is any.
+/// A block for a payload of `size` bytes in the heap of another block. With `room` it has free pages behind it to grow into, if
+/// there are any.
 ///
 /// # Errors
 /// As `Heap::allocate`.
-pub(crate) fn beside(header: NonNull<Header>, size: usize) -> Result<Fresh, Error> {
-    heap_of(header).allocate_roomy(Header::SIZE + size + 1, size)
+pub(crate) fn beside(header: NonNull<Header>, size: usize, room: bool) -> Result<Fresh, Error> {
+    let (heap, bytes) = (heap_of(header), Header::SIZE + size + 1);
+    if room { heap.allocate_roomy(bytes, size) } else { heap.allocate(bytes, size, false) }
 }
 
 /// The header whose payload would begin at `ptr`, if a block of some heap begins there. Whether that block has owners is

@@ -87,7 +87,7 @@ pub(crate) unsafe fn extend(header: NonNull<Header>, size: usize) -> bool {
     size <= unsafe { room(header) }
 }
 
-pub(crate) fn beside(_header: NonNull<Header>, size: usize) -> Result<Fresh, Error> {
+pub(crate) fn beside(_header: NonNull<Header>, size: usize, _room: bool) -> Result<Fresh, Error> {
     Heap.allocate(Header::SIZE + size + 1, size, false)
 }
 

@@ -20,14 +20,14 @@ use crate::{Error, sync::atomic::Ordering::*};
 const LEAST_STEP: usize = if cfg!(loom) { 4 } else { 256 };
 const MOST_STEP: usize = 4096;
 /// Joined free pages that the system does not get back at once, since they are likely to be used again: a thirty-second of what
-/// is used, but at least 1 MiB and at most 8 MiB.
+/// is used, or as many as were used more a moment ago, but at least 1 MiB and at most 8 MiB.
 const LEAST_DIRTY: u32 = if cfg!(loom) { 2 } else { 256 };
 const MOST_DIRTY: u32 = if cfg!(loom) { 2 } else { 2048 };
 /// Pages that wait whole: a sixteenth of what is used, or as many as were used more a moment ago, but at least 4 MiB and at most 16 MiB.
 const LEAST_WHOLE: u32 = 1024;
 const MOST_WHOLE: u32 = 4096;
 /// How long a moment is: so many times pages are given until it is forgotten that more were used.
-const MOMENT: usize = 64;
+const MOMENT: usize = 1024;
 /// How many runs go back to the system at a time.
 const AT_ONCE: usize = 32;
 
@@ -99,7 +99,8 @@ impl Pages {
 
     /// How many of the joined pages that have memory are worth keeping, if there are more.
     pub(super) fn too_much(&self) -> Option<u32> {
-        let most = (self.used as u32 / 32).clamp(LEAST_DIRTY, MOST_DIRTY);
+        let more = self.peak.saturating_sub(self.used);
+        let most = (more.max(self.used / 32) as u32).clamp(LEAST_DIRTY, MOST_DIRTY);
         (self.runs.dirty() > most).then_some(most / 2)
     }
 

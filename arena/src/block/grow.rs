@@ -1,7 +1,8 @@
 //! A block that grows: where it is, or by moving.
 //!
 //! A block has the room of its size class, or of its pages. When that is used up and the pages behind a large block are free, it
-//! takes them and nothing moves; else its bytes move to a block of twice the size, with free pages behind it if there are any.
+//! takes them and nothing moves; else its bytes move to a block of twice the size, with free pages behind it if there are any. What
+//! grows by one long piece moves to pages that are as long as it needs, since it is not likely to grow much more.
 //! Moved bytes are counted ([`Stats::moved`](crate::Stats::moved)).
 //!
 //! [`Block`] appends like a `Vec<u8>`: behind the bytes that it has. [`BlockWriter`](super::BlockWriter) is for many small
@@ -13,6 +14,15 @@ use bytes::{BufMut, buf::UninitSlice};
 
 use super::{Block, Kind, MAX_PAYLOAD, body::behind};
 use crate::{Error, alloc, copy, stats};
+
+/// From here on blocks are pages of their own, roughly.
+const LARGE: usize = 32 << 10;
+
+/// What may be moved to make a long piece fit where others were.
+const LITTLE: usize = 4 << 10;
+
+/// Room behind a long piece for what follows, so that a few small values do not make it move.
+const SLACK: usize = 64;
 
 impl Block {
     /// Bytes that the body can have without moving, as far as its memory goes now.
@@ -100,16 +110,24 @@ pub(super) fn make_room(block: &mut Block, keep: usize, need: usize) -> Result<(
     let room = block.capacity();
     let header = block.header_ptr();
     let twice = room.saturating_mul(2).min(max).max(need);
+    // One long piece, which is most of the body: pages just long enough have been used before, and their memory is there.
+    let long = need >= LARGE && need / 2 > room && keep <= LITTLE;
     if block.kind() == Kind::Bytes {
         // SAFETY: a `Block` is a sole owner.
-        if need <= room || unsafe { alloc::extend(header, twice) || alloc::extend(header, need) } {
+        if need <= room || !long && unsafe { alloc::extend(header, twice) || alloc::extend(header, need) } {
             return Ok(());
         }
     }
-    // Twice as much keeps the number of moves small; under a limit, what is needed will do.
-    let fresh = match alloc::beside(header, twice) {
-        Err(Error::Full { .. } | Error::SharedFull { .. }) if need < twice => alloc::beside(header, need)?,
-        other => other?,
+    let fresh = if long {
+        alloc::beside(header, need.saturating_add(SLACK).min(max), false)?
+    } else {
+        // Twice as much keeps the number of moves small; under a limit, what is needed will do.
+        match alloc::beside(header, twice, true) {
+            Err(Error::Full { .. } | Error::SharedFull { .. }) if need < twice => {
+                alloc::beside(header, need, true)?
+            }
+            other => other?,
+        }
     };
     let mut next = Block::of_bytes(fresh, keep as u32);
     copy(next.bytes_mut().expect("new blocks have bytes"), &block[..keep]);

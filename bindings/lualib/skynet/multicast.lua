@@ -95,11 +95,15 @@ skynet.register_protocol {
     dispatch = function(id, source, package, data, size)
         skynet.ignoreret()
         local channel = subscribed[id]
-        if not channel or not channel.dispatch then
+        local dispatch = channel and channel.dispatch
+        if package == data then
+            -- The message is the data, and goes as any message does.
+            if dispatch then dispatch(channel, source, channel.__unpack(data, size)) end
+        elseif dispatch then
+            dispatch(channel, source, unpacked(package, pcall(channel.__unpack, data, size)))
+        else
             core.close(package)
-            return
         end
-        channel.dispatch(channel, source, unpacked(package, pcall(channel.__unpack, data, size)))
     end,
 }
 

@@ -5,7 +5,8 @@
 /* pushes the 'len' > LUAI_MAXSHORTLEN bytes at 's', with a NUL behind them, as a string
    that owns a reference to the block 'owner' from when nothing can raise any more; until
    then the caller keeps the block alive. Runs the collector as any new string does. */
-LUA_API void skein_pushblock (lua_State *L, const char *s, size_t len, void *owner) {
+LUA_API void skein_pushblock (lua_State *L, const char *s, size_t len, size_t share,
+                              void *owner) {
   global_State *g = G(L);
   TString *ts;
   int counted = g->frealloc == skein_counted;
@@ -15,7 +16,7 @@ LUA_API void skein_pushblock (lua_State *L, const char *s, size_t len, void *own
   ts->shrlen = SKEIN_STRBLOCK;
   ts->u.lnglen = 0;
   ts->contents = cast_charp("");
-  ts->falloc = NULL;
+  skein_setshare(ts, 0);
   ts->ud = NULL;
   setsvalue2s(L, L->top.p, ts);
   api_incr_top(L);
@@ -28,7 +29,8 @@ LUA_API void skein_pushblock (lua_State *L, const char *s, size_t len, void *own
   ts->contents = cast_charp(s);
   ts->u.lnglen = len;
   ts->ud = owner;
-  g->GCdebt -= cast(l_mem, len);
+  skein_setshare(ts, share);
+  g->GCdebt -= cast(l_mem, share);
   luaC_checkGC(L);
 }
 

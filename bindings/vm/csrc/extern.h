@@ -4,9 +4,9 @@
 **
 ** They are long strings of a kind of their own. The machine asks only whether a
 ** string is short (shrlen >= 0) or a regular long one, so another negative number is
-** safe. The object owns one reference to the block ('ud'), and its bytes count as if
-** they were part of it: in the collector's debt, in what it believes is alive, and
-** in the memory of the state. 'falloc' is not used.
+** safe. The object owns one reference to the block ('ud'). Its bytes count as if they
+** were part of it in the memory of the state; in the collector's debt and in what it
+** believes is alive, a share of them does. That number lies where others have 'falloc'.
 */
 #ifndef skein_extern_h
 #define skein_extern_h
@@ -15,9 +15,14 @@
 
 static lua_Alloc skein_counted;  /* interrupt.c: the allocator of counted states */
 
-/* bytes of a long string for the collector's bookkeeping */
-static inline size_t skein_sizelng (size_t len, int kind) {
-  return kind == SKEIN_STRBLOCK ? sizeof(TString) + len : luaS_sizelngstr(len, kind);
+#define skein_share(ts)  ((size_t)(uintptr_t)(ts)->falloc)
+#define skein_setshare(ts,bytes)  ((ts)->falloc = (lua_Alloc)(uintptr_t)(bytes))
+
+/* bytes of a long string for the collector's bookkeeping; 'len' lies in the string */
+static inline size_t skein_sizelng (const size_t *len, int kind) {
+  const TString *ts = (const TString *)((const char *)len - offsetof(TString, u.lnglen));
+  return kind == SKEIN_STRBLOCK ? sizeof(TString) + skein_share(ts)
+                                : luaS_sizelngstr(*len, kind);
 }
 
 static void skein_freestr (lua_State *L, TString *ts, size_t size) {
@@ -26,7 +31,7 @@ static void skein_freestr (lua_State *L, TString *ts, size_t size) {
     size_t len = ts->u.lnglen;
     if (ts->ud != NULL) skein_vm_release(ts->ud);
     if (g->frealloc == skein_counted) skein_vm_discharge(g->ud, len);
-    g->GCdebt += cast(l_mem, len);
+    g->GCdebt += cast(l_mem, skein_share(ts));
     size = sizeof(TString);
   }
   luaM_free_(L, ts, size);

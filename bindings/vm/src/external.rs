@@ -7,8 +7,11 @@
 //! # Invariants
 //! * **E1** Behind the last byte lies a NUL, as C code expects of every string: the bytes end their block.
 //! * **E2** The reference is taken after the last step that can raise, and dropped once, with the object.
-//! * **E3** The bytes count as if the string had them itself: in the collector's pace, and in [`Memory`] with its limit. At the
+//! * **E3** The bytes count as if the string had them itself: in [`Memory`] with its limit, and in the collector's pace. At the
 //!   limit there is a full collection, then `not enough memory`.
+//! * **E4** What several own together sets the pace of each by its share: the bytes, divided by the owners that there are when the string
+//!   is made. To collect frees them only if the others let go as well; and a hundred receivers of one payload need not each
+//!   collect for all of it.
 //!
 //! # From skynet
 //! Nothing: there every payload that becomes a string is copied.
@@ -26,7 +29,13 @@ use crate::state::Memory;
 pub const SHORT: usize = 40;
 
 unsafe extern "C-unwind" {
-    fn skein_pushblock(state: *mut lua_State, at: *const c_char, len: usize, owner: *mut c_void);
+    fn skein_pushblock(
+        state: *mut lua_State,
+        at: *const c_char,
+        len: usize,
+        share: usize,
+        owner: *mut c_void,
+    );
     fn skein_blockof(state: *mut lua_State, index: c_int) -> *mut c_void;
 }
 
@@ -39,7 +48,10 @@ unsafe extern "C-unwind" {
 #[inline]
 pub unsafe fn push(state: *mut lua_State, owner: NonNull<Header>, at: *const u8, len: usize) {
     // SAFETY: by the caller's promise.
-    unsafe { skein_pushblock(state, at.cast(), len, owner.as_ptr().cast()) }
+    unsafe {
+        let share = len / owner.as_ref().owners().max(1) as usize;
+        skein_pushblock(state, at.cast(), len, share, owner.as_ptr().cast());
+    }
 }
 
 /// The header of the block whose bytes the string at `index` shows; `None` if it has bytes of its own, or is no string. Good
