@@ -23,6 +23,29 @@ fn a_large_writer_grows_without_moving() {
     assert_eq!(arena.stats().large_bytes, (1_000_033_u64).next_multiple_of(4096));
 }
 
+/// A writer went where there was most room behind it, so a program that packed one string of 1 MiB after the other faulted each in
+/// anew, and gave the last one's pages back to the system.
+#[test]
+fn long_pieces_are_written_where_the_last_ones_were() {
+    let arena = arena();
+    let text = vec![b'x'; 1 << 20];
+    let write = |hint| {
+        let mut writer = arena.writer(hint).unwrap();
+        writer.put_u8(5).unwrap();
+        writer.put_slice(&text).unwrap();
+        writer.put_slice(b"and a little more").unwrap();
+        writer.finish()
+    };
+    let first = write(22);
+    let small = arena.alloc(100_000).unwrap();
+    let at = first.as_ptr();
+    drop(first);
+    for hint in [22, 60_000, 300_000, 1 << 20] {
+        assert_eq!(write(hint).as_ptr(), at, "room for {hint} bytes at first");
+    }
+    drop(small);
+}
+
 #[test]
 fn a_large_block_grows_until_another_is_in_its_way() {
     let arena = arena();

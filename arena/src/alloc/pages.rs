@@ -20,8 +20,8 @@ use crate::{Error, sync::atomic::Ordering::*};
 const LEAST_STEP: usize = if cfg!(loom) { 4 } else { 256 };
 const MOST_STEP: usize = 4096;
 /// Joined free pages that the system does not get back at once, since they are likely to be used again: a thirty-second of what
-/// is used, or as many as were used more a moment ago, but at least 1 MiB and at most 8 MiB.
-const LEAST_DIRTY: u32 = if cfg!(loom) { 2 } else { 256 };
+/// is used, or as many as were used more a moment ago, but at least 4 MiB and at most 8 MiB.
+const LEAST_DIRTY: u32 = if cfg!(loom) { 2 } else { 1024 };
 const MOST_DIRTY: u32 = if cfg!(loom) { 2 } else { 2048 };
 /// Pages that wait whole: a sixteenth of what is used, or as many as were used more a moment ago, but at least 4 MiB and at most 16 MiB.
 const LEAST_WHOLE: u32 = 1024;

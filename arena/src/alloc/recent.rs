@@ -8,7 +8,7 @@
 use super::large::Runs;
 
 /// The most runs that wait.
-const MOST: usize = if cfg!(loom) { 2 } else { 64 };
+const MOST: usize = if cfg!(loom) { 2 } else { 128 };
 /// Longer runs do not wait: a payload of 4 MiB with its header.
 const LONGEST: u32 = 1025;
 

@@ -118,16 +118,13 @@ pub(super) fn make_room(block: &mut Block, keep: usize, need: usize) -> Result<(
             return Ok(());
         }
     }
-    let fresh = if long {
-        alloc::beside(header, need.saturating_add(SLACK).min(max), false)?
-    } else {
-        // Twice as much keeps the number of moves small; under a limit, what is needed will do.
-        match alloc::beside(header, twice, true) {
-            Err(Error::Full { .. } | Error::SharedFull { .. }) if need < twice => {
-                alloc::beside(header, need, true)?
-            }
-            other => other?,
+    // Else twice as much keeps the number of moves small. Under a limit, what is needed will do.
+    let wanted = if long { need.saturating_add(SLACK).min(max) } else { twice };
+    let fresh = match alloc::beside(header, wanted, !long) {
+        Err(Error::Full { .. } | Error::SharedFull { .. }) if need < wanted => {
+            alloc::beside(header, need, !long)?
         }
+        other => other?,
     };
     let mut next = Block::of_bytes(fresh, keep as u32);
     copy(next.bytes_mut().expect("new blocks have bytes"), &block[..keep]);

@@ -5,11 +5,11 @@
 /* pushes the 'len' > LUAI_MAXSHORTLEN bytes at 's', with a NUL behind them, as a string
    that owns a reference to the block 'owner' from when nothing can raise any more; until
    then the caller keeps the block alive. Runs the collector as any new string does. */
-LUA_API void skein_pushblock (lua_State *L, const char *s, size_t len, size_t share,
-                              void *owner) {
+LUA_API void skein_pushblock (lua_State *L, const char *s, size_t len, void *owner) {
   global_State *g = G(L);
   TString *ts;
   int counted = g->frealloc == skein_counted;
+  size_t share;
   lua_assert(len > LUAI_MAXSHORTLEN && s[len] == '\0');
   ts = createstrobj(L, sizeof(TString), LUA_VLNGSTR, g->seed);
   /* an empty one, in case that there is no room for more */
@@ -25,7 +25,7 @@ LUA_API void skein_pushblock (lua_State *L, const char *s, size_t len, size_t sh
     if (completestate(g) && !g->gcstopem) luaC_fullgc(L, 1);
     if (!skein_vm_charge(g->ud, len)) luaM_error(L);
   }
-  skein_vm_acquire(owner);
+  share = len / skein_vm_acquire(owner);
   ts->contents = cast_charp(s);
   ts->u.lnglen = len;
   ts->ud = owner;

@@ -27,8 +27,8 @@ void skein_vm_prime (struct lua_State *L);
    there is no room */
 const void *skein_vm_common (const void *bytes, size_t size);
 
-/* one more reference to an arena block, and one less */
-void skein_vm_acquire (void *block);
+/* one more reference to an arena block, and how many there were, at least one; one less */
+size_t skein_vm_acquire (void *block);
 void skein_vm_release (void *block);
 
 /* 'memcpy', for copies that the C library is slow at (arena/src/copy.rs) */

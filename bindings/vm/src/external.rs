@@ -29,13 +29,7 @@ use crate::state::Memory;
 pub const SHORT: usize = 40;
 
 unsafe extern "C-unwind" {
-    fn skein_pushblock(
-        state: *mut lua_State,
-        at: *const c_char,
-        len: usize,
-        share: usize,
-        owner: *mut c_void,
-    );
+    fn skein_pushblock(state: *mut lua_State, at: *const c_char, len: usize, owner: *mut c_void);
     fn skein_blockof(state: *mut lua_State, index: c_int) -> *mut c_void;
 }
 
@@ -48,10 +42,7 @@ unsafe extern "C-unwind" {
 #[inline]
 pub unsafe fn push(state: *mut lua_State, owner: NonNull<Header>, at: *const u8, len: usize) {
     // SAFETY: by the caller's promise.
-    unsafe {
-        let share = len / owner.as_ref().owners().max(1) as usize;
-        skein_pushblock(state, at.cast(), len, share, owner.as_ptr().cast());
-    }
+    unsafe { skein_pushblock(state, at.cast(), len, owner.as_ptr().cast()) }
 }
 
 /// The header of the block whose bytes the string at `index` shows; `None` if it has bytes of its own, or is no string. Good
@@ -78,10 +69,14 @@ pub unsafe fn payload(owner: NonNull<Header>) -> Payload {
     }
 }
 
+/// Counts a reference, and says how many there were before, at least one (E4).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn skein_vm_acquire(owner: *mut c_void) {
+unsafe extern "C" fn skein_vm_acquire(owner: *mut c_void) -> usize {
     // SAFETY: a header with an owner, as `push` was promised.
-    unsafe { &*owner.cast::<Header>() }.acquire();
+    let header = unsafe { &*owner.cast::<Header>() };
+    let before = header.owners().max(1);
+    header.acquire();
+    before as usize
 }
 
 #[unsafe(no_mangle)]
