@@ -82,6 +82,8 @@ const LEAST_HINT: usize = 22;
 const MOST_HINT: usize = 1 << 20;
 /// From here on a guess that is too large costs more than to look at the values.
 const LONG_HINT: usize = 16 << 10;
+/// More is not asked for before it is known to travel.
+const MOST_COUNTED: usize = 64 << 20;
 /// Bytes of a value without those of a string, at most.
 const LONGEST_HEAD: usize = 9;
 
@@ -314,13 +316,14 @@ impl ServiceState {
         let mut counted = 0;
         for index in first..=last {
             // SAFETY: by the caller's promise. Of a number no string is made.
-            counted += match unsafe { ffi::lua_type(state, index) } {
+            let (ty, text) = unsafe { (ffi::lua_type(state, index), ffi::lua_rawlen(state, index) as usize) };
+            counted += match ty {
                 ffi::LUA_TTABLE => return hint,
-                ffi::LUA_TSTRING => LONGEST_HEAD + unsafe { ffi::lua_rawlen(state, index) } as usize,
+                ffi::LUA_TSTRING => LONGEST_HEAD + text,
                 _ => LONGEST_HEAD,
             };
         }
-        counted
+        if counted <= MOST_COUNTED { counted } else { hint }
     }
 
     /// Follows growth at once, and what shrinks in a few steps.
