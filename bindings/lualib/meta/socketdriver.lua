@@ -48,6 +48,16 @@ function driver.readline(buffer, pool, separator) end
 ---@param size integer
 function driver.drop(ptr, size) end
 
+--- Whether the next bytes of a socket come in one piece of `size`, with what is in the buffer in front, which is empty now: no if most of it
+--- is here, if more is on its way to the buffer, or if the peer has only announced so much. With 0, what has come of such a piece comes
+--- now.
+---@param buffer userdata
+---@param pool table
+---@param id integer
+---@param size integer
+---@return boolean
+function driver.expect(buffer, pool, id, size) end
+
 --- The number in 1 to 4 bytes, high byte first.
 ---@param bytes string
 ---@return integer

@@ -14,6 +14,7 @@ local driver = require "skynet.socketdriver"
 ---@field buffer userdata?  what came and nobody has read
 ---@field reader thread?  the task that waits
 ---@field want nil|integer|string|true  what it waits for: so many bytes (0: any), a separator, the end
+---@field whole integer?  so many bytes come in one piece
 ---@field closer thread?  the task that closes while another one reads
 ---@field paused boolean?
 ---@field limit integer?  more than this unread closes the socket
@@ -24,6 +25,8 @@ local driver = require "skynet.socketdriver"
 
 --- Unread bytes from which on nothing more is read from the system.
 local PAUSE_FROM <const> = 128 * 1024
+--- From this size on, what a reader waits for is read in one piece.
+local WHOLE_FROM <const> = 16 * 1024
 --- What the driver answers when it has no id left.
 local NO_ID <const> = "reach skynet socket number limit"
 
@@ -58,6 +61,11 @@ local function wait(s)
     assert(not s.reader)
     local me = coroutine.running()
     s.reader = me
+    if s.whole and s.whole ~= s.want then
+        -- Who wanted it waits no more.
+        s.whole = nil
+        driver.expect(s.buffer, pool, s.id, 0)
+    end
     if s.paused then
         s.paused = nil
         skynet.error(string.format("Resume socket (%d)", s.id))
@@ -115,6 +123,7 @@ local function on_data(id, size, data)
         return
     end
     local total = driver.push(s.buffer, pool, data, size)
+    s.whole = nil
     local want = s.want
     if math.type(want) == "integer" then
         if total < want then return end
@@ -321,6 +330,7 @@ function socket.read(id, size)
     if not s.connected or s.closer then return false, driver.readall(buffer, pool) end
     assert(not s.want)
     s.want = size
+    if size >= WHOLE_FROM and not s.whole and driver.expect(buffer, pool, id, size) then s.whole = size end
     wait(s)
     bytes = driver.pop(buffer, pool, size)
     if bytes then return bytes end

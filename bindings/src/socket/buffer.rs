@@ -70,12 +70,12 @@ unsafe fn buffer<'a>(state: *mut lua_State, index: c_int) -> Option<&'a mut Stre
 ///
 /// # Safety
 /// As [`buffer`] and [`raise`].
-unsafe fn need<'a>(state: *mut lua_State, index: c_int, text: &str) -> &'a mut Stream {
+pub(super) unsafe fn need<'a>(state: *mut lua_State, index: c_int, text: &str) -> &'a mut Stream {
     // SAFETY: by the caller's promise.
     unsafe { buffer(state, index).unwrap_or_else(|| raise(state, Raise::new(text))) }
 }
 
-const NEED: &str = "Need buffer object at param 1";
+pub(super) const NEED: &str = "Need buffer object at param 1";
 
 /// `driver.buffer(): userdata`.
 pub(super) unsafe extern "C-unwind" fn new(state: *mut lua_State) -> c_int {

@@ -24,6 +24,8 @@ impl Chunk {
 pub(super) struct Stream {
     chunks: VecDeque<Chunk>,
     size: usize,
+    /// Bytes that came in all.
+    pushed: u64,
     /// Where the next search for `wanted` begins: it does not begin before.
     searched: usize,
     wanted: Vec<u8>,
@@ -43,6 +45,7 @@ impl Stream {
     pub(super) fn push(&mut self, payload: Payload) {
         self.stamp += 1;
         self.size += payload.len();
+        self.pushed += payload.len() as u64;
         if !payload.is_empty() {
             self.chunks.push_back(Chunk { payload, at: 0 });
         }
@@ -107,6 +110,26 @@ impl Stream {
             self.chunks.pop_front();
         }
         before - self.chunks.len()
+    }
+
+    /// Bytes that came in all.
+    pub(super) fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
+    /// Copies all that is here to where it will come from again.
+    pub(super) fn copy_to(&self, mut into: &mut [u8]) {
+        for chunk in &self.chunks {
+            let (here, rest) = into.split_at_mut(chunk.rest().len());
+            here.copy_from_slice(chunk.rest());
+            into = rest;
+        }
+    }
+
+    /// Drops all that is here, as if it had never come. Says how many chunks that were.
+    pub(super) fn take_back(&mut self) -> usize {
+        self.pushed -= self.size as u64;
+        self.skip(self.size)
     }
 
     /// How many chunks there are.

@@ -1,6 +1,6 @@
 //! `skynet.socketdriver`: sockets for Lua.
 //!
-//! Twenty-eight raw functions under skynet's names (`crate::raw` has their rules): stream buffers, which are memory only
+//! Twenty-eight raw functions under skynet's names and `expect`, which is ours (`crate::raw` has their rules): stream buffers, which are memory only
 //! ([`buffer`]), and what the runtime's sockets can do ([`skein_runtime::socket`]). Their upvalues are the
 //! metatables of buffers and of pools.
 //!
@@ -23,8 +23,9 @@ mod line;
 mod pool;
 mod send;
 mod udp;
+mod whole;
 
-const FUNCTIONS: [(&std::ffi::CStr, ffi::lua_CFunction); 28] = [
+const FUNCTIONS: [(&std::ffi::CStr, ffi::lua_CFunction); 29] = [
     (c"buffer", buffer::new),
     (c"push", buffer::push),
     (c"pop", buffer::pop),
@@ -32,6 +33,7 @@ const FUNCTIONS: [(&std::ffi::CStr, ffi::lua_CFunction); 28] = [
     (c"readall", buffer::readall),
     (c"clear", buffer::clear),
     (c"readline", buffer::readline),
+    (c"expect", whole::expect),
     (c"header", event::header),
     (c"str2p", event::str2p),
     (c"unpack", event::unpack),

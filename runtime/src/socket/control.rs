@@ -36,6 +36,10 @@ impl Network<'_> {
         }
         socket.state = next;
         if let Some(text) = text {
+            if socket.owner != owner {
+                self.give_up_whole(socket);
+                socket.told = 0;
+            }
             socket.owner = owner;
             self.tell(socket, EventKind::Connect, text);
         }

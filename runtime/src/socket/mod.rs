@@ -35,6 +35,7 @@ mod record;
 mod resolve;
 mod started;
 mod table;
+mod whole;
 mod write;
 
 use std::{io, sync::Arc};
@@ -191,12 +192,14 @@ impl<'n> Network<'n> {
     /// Tells the owner that the socket has closed, once (O2).
     fn tell_close(self, socket: &mut Socket) {
         if !core::mem::replace(&mut socket.close_told, true) {
+            self.give_up_whole(socket);
             self.tell(socket, EventKind::Close, "");
         }
     }
 
     /// Tells the owner what failed.
-    fn tell_error(self, socket: &Socket, error: &io::Error) {
+    fn tell_error(self, socket: &mut Socket, error: &io::Error) {
+        self.give_up_whole(socket);
         self.tell(socket, EventKind::Error, text_of(error));
     }
 

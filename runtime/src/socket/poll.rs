@@ -130,6 +130,7 @@ impl Network<'_> {
     /// Neither something to read nor room to write, and a report all the same.
     fn failed(self, mut locked: super::Locked<'_>, ready: Ready) {
         let socket = &mut *locked;
+        self.give_up_whole(socket);
         if ready.failed {
             match self.system().take_error(socket.fd) {
                 Some(error) => self.tell_error(socket, &error),

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The smallest block of a read.
-pub(super) const LEAST: u32 = 128;
+const LEAST: u32 = 128;
 /// The largest.
 const MOST: u32 = 256 << 10;
 /// From this size on blocks are read into without the buffer behind.
@@ -27,13 +27,15 @@ const PAGE: usize = 4096;
 const BESIDE: usize = Header::SIZE + 1;
 /// Size of that buffer; also the largest datagram.
 pub(super) const SPILL: usize = 64 << 10;
+/// So many lean reads make large blocks smaller.
+const PATIENCE: u8 = 8;
 /// What one socket may bring before others have their turn.
 const TURN: usize = 1 << 20;
 
 /// How a read went.
-enum Read {
-    /// So many bytes, as blocks.
-    Blocks(usize, Block, Option<Block>),
+pub(super) enum Read {
+    /// So many bytes, as blocks; `drained`: there is no more.
+    Blocks { count: usize, drained: bool, first: Option<Block>, more: Option<Block> },
     /// Nothing more will come.
     End,
     /// Nothing is there now.
@@ -44,19 +46,51 @@ enum Read {
     NoRoom(Error),
 }
 
-/// How much room the next block has, after a read of `count` bytes into one with `room`.
-fn next_room(room: u32, count: usize) -> u32 {
-    let grown = (count as u32).saturating_mul(2).next_power_of_two().min(MOST);
-    if count >= room as usize {
-        return grown;
+/// How much room the next block of a socket has, from what came of late.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Of the next block.
+    pub(super) next: u32,
+    /// Bytes of the reads before, which left some behind.
+    run: u32,
+    /// Reads in a row that brought much less than there was room for.
+    lean: u8,
+}
+
+impl Room {
+    /// Of a socket that has brought nothing.
+    pub(crate) const FIRST: Self = Self { next: LEAST, run: 0, lean: 0 };
+
+    /// A read brought so many bytes; `drained`: all that there were.
+    fn learn(&mut self, count: usize, drained: bool) {
+        let room = self.next as usize;
+        let doubled = |count: usize| count.saturating_mul(2).next_power_of_two().min(MOST as usize) as u32;
+        if !drained {
+            self.run = self.run.saturating_add(count as u32);
+            self.next = self.next.max(doubled(count));
+            return;
+        }
+        // What came in several blocks would have fit into one.
+        let all = core::mem::take(&mut self.run) as usize + count;
+        let small = all < LARGE as usize;
+        let fits = if all >= room && small {
+            doubled(all) as usize
+        } else if small {
+            (room / 2).max(all).max(LEAST as usize)
+        } else {
+            // Large blocks are pages. Who sends blocks of one size gets blocks of just so many, with room for a byte more: the read
+            // comes back short then, the string shows the block, and the pages are found again when the next block is made.
+            ((all + 1 + BESIDE).next_multiple_of(PAGE) - BESIDE).min(MOST as usize)
+        };
+        let too_large = if small { all < room / 2 } else { fits < room / 4 * 3 };
+        // One part of a large block may come late; the next one comes in one piece again.
+        let waits = room >= LARGE as usize && all == count && self.lean + 1 < PATIENCE;
+        if all >= room || too_large && !waits {
+            (self.next, self.lean) = (fits as u32, 0);
+        } else {
+            self.lean = if too_large { self.lean + 1 } else { 0 };
+        }
     }
-    if count < LARGE as usize {
-        return if count < room as usize / 2 { (room / 2).max(LEAST) } else { room };
-    }
-    // Large blocks are pages. Who sends blocks of one size gets blocks of just so many, with room for a byte more: the read comes
-    // back short then, the string shows the block, and the pages are found again when the next block is made.
-    let tight = (count + 1 + BESIDE).next_multiple_of(PAGE) - BESIDE;
-    if tight < room as usize / 4 * 3 { tight as u32 } else { room }
 }
 
 impl<'n> Network<'n> {
@@ -72,17 +106,15 @@ impl<'n> Network<'n> {
         let mut taken = 0;
         while taken < TURN {
             let socket = &mut *locked;
-            let room = socket.room as usize + if socket.room < LARGE { spill.len() } else { 0 };
             match self.read_once(socket, spill) {
-                Read::Blocks(bytes, block, more) => {
-                    taken += bytes;
-                    self.came(socket, bytes);
-                    for block in [Some(block), more].into_iter().flatten() {
-                        let size = block.len() as i32;
-                        self.send_event(socket.owner, EventKind::Data, socket.id, size, Some(block), b"");
+                Read::Blocks { count, drained, first, more } => {
+                    taken += count;
+                    self.came(socket, count);
+                    for block in [first, more].into_iter().flatten() {
+                        self.tell_data(socket, block);
                     }
                     // What comes from now on is told.
-                    if bytes < room && !ends {
+                    if drained && !ends {
                         return Some(locked);
                     }
                 }
@@ -109,39 +141,44 @@ impl<'n> Network<'n> {
     }
 
     fn read_once(self, socket: &mut Socket, spill: &mut [u8]) -> Read {
-        let arena = self.node.arena();
-        let room = socket.room;
-        let mut block = match arena.alloc(room as usize) {
+        if let Some(whole) = socket.whole.take() {
+            return self.read_whole(socket, whole, spill);
+        }
+        let room = socket.room.next;
+        let mut block = match self.node.arena().alloc(room as usize) {
             Ok(block) => block,
             Err(error) => return Read::NoRoom(error),
         };
+        let behind = if room < LARGE { &mut *spill } else { &mut [] };
+        let asked = room as usize + behind.len();
         let outcome = {
             let bytes = block.bytes_mut().expect("a new block has bytes");
-            if room < LARGE {
-                self.system().read(socket.fd, &mut [IoSliceMut::new(bytes), IoSliceMut::new(spill)])
-            } else {
+            if behind.is_empty() {
                 self.system().read(socket.fd, &mut [IoSliceMut::new(bytes)])
+            } else {
+                self.system().read(socket.fd, &mut [IoSliceMut::new(bytes), IoSliceMut::new(behind)])
             }
         };
         let count = match outcome {
             Ok(0) => return Read::End,
             Ok(count) => count,
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => return Read::Later,
-                _ => return Read::Failed(error),
-            },
+            Err(error) => return Read::of(error),
         };
-        socket.room = next_room(room, count);
-        let spilled = count.saturating_sub(room as usize);
-        if spilled == 0 {
-            block.truncate(count);
-            return Read::Blocks(count, block, None);
-        }
-        self.sockets().counters.copied.fetch_add(spilled as u64, Relaxed);
-        match arena.copy_from(&spill[..spilled]) {
-            Ok(more) => Read::Blocks(count, block, Some(more)),
+        socket.room.learn(count, count < asked);
+        block.truncate(count.min(room as usize));
+        match self.spilled(&spill[..count.saturating_sub(room as usize)]) {
+            Ok(more) => Read::Blocks { count, drained: count < asked, first: Some(block), more },
             Err(error) => Read::NoRoom(error),
         }
+    }
+
+    /// A block of what landed in the buffer of the thread, if anything did.
+    pub(super) fn spilled(self, bytes: &[u8]) -> Result<Option<Block>, Error> {
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        self.sockets().counters.copied.fetch_add(bytes.len() as u64, Relaxed);
+        self.node.arena().copy_from(bytes).map(Some)
     }
 
     fn came(self, socket: &mut Socket, bytes: usize) {
@@ -209,16 +246,52 @@ mod tests {
 
     #[test]
     fn blocks_of_one_size_are_read_into_blocks_that_fit() {
-        let mut room = LEAST;
-        for count in [64, 64 << 10, 64 << 10, 64 << 10] {
-            room = next_room(room, count);
+        let mut room = Room::FIRST;
+        for count in [64, 64 << 10, 64 << 10] {
+            room.learn(count, true);
         }
-        assert!(room as usize > 64 << 10, "a byte more, so that the read comes back short");
-        assert_eq!((room as usize + BESIDE) % PAGE, 0);
-        assert_eq!((room as usize + BESIDE) / PAGE, ((64 << 10) + BESIDE).div_ceil(PAGE), "none is cut off");
-        assert_eq!(next_room(room, 64 << 10), room);
-        assert_eq!(next_room(room, room as usize), MOST, "what fills it may have more behind");
-        assert_eq!(next_room(LEAST, 1), LEAST);
-        assert_eq!(next_room(1024, 300), 512);
+        let fits = room.next as usize;
+        assert!(fits > 64 << 10, "a byte more, so that the read comes back short");
+        assert_eq!((fits + BESIDE) % PAGE, 0);
+        assert_eq!((fits + BESIDE) / PAGE, ((64 << 10) + BESIDE).div_ceil(PAGE), "none is cut off");
+        room.learn(64 << 10, true);
+        assert_eq!(room.next as usize, fits);
+        room.learn(fits, false);
+        assert!(room.next > fits as u32, "what fills it may have more behind");
+    }
+
+    /// A block that came in two parts made the room so small that no later one came in a single part again.
+    #[test]
+    fn a_large_block_that_came_in_parts_leaves_room_for_the_next_one() {
+        let mut room = Room::FIRST;
+        for (part, drained) in [(2176, false), (10240, false), (32768, false), (4820, true)] {
+            room.learn(part, drained);
+        }
+        assert!(room.next > 50_004, "{room:?}");
+        // Whatever the next ones are cut into, there is room for all of the one after them.
+        for parts in [&[50_004][..], &[32_768, 17_236], &[17_236, 32_768], &[40_000, 10_004]] {
+            parts.iter().for_each(|it| room.learn(*it, true));
+            assert!(room.next > 50_004, "{room:?}");
+        }
+    }
+
+    #[test]
+    fn room_that_is_not_needed_is_given_up() {
+        let mut room = Room { next: 1024, ..Room::FIRST };
+        room.learn(300, true);
+        assert_eq!(room.next, 1024 / 2);
+        for _ in 0..4 {
+            room.learn(1, true);
+        }
+        assert_eq!(room.next, LEAST);
+        let mut room = Room { next: MOST, ..Room::FIRST };
+        for _ in 0..20 {
+            room.learn(40_000, true);
+        }
+        assert!(room.next < 50_000, "{room:?}");
+        for _ in 0..100 {
+            room.learn(100, true);
+        }
+        assert!(room.next <= 256, "{room:?}");
     }
 }

@@ -18,7 +18,9 @@ use skein_arena::{Block, Payload};
 
 use super::{
     Address,
+    read::Room,
     system::{Carrier, Fd},
+    whole::Whole,
 };
 use crate::Handle;
 
@@ -216,7 +218,11 @@ pub(crate) struct Socket {
     /// The owner knows that it has closed.
     pub(crate) close_told: bool,
     /// How much the next read has room for.
-    pub(crate) room: u32,
+    pub(crate) room: Room,
+    /// How many bytes the owner was told of since it started the socket.
+    pub(crate) told: u64,
+    /// What it waits for in one piece.
+    pub(crate) whole: Option<Box<Whole>>,
     pub(crate) dial: Option<Box<Dial>>,
     pub(crate) outbox: Outbox,
     pub(crate) tally: Tally,
@@ -238,7 +244,9 @@ impl Socket {
             answers: state == State::Accepted,
             wrote_in: 0,
             close_told: false,
-            room: super::read::LEAST,
+            room: Room::FIRST,
+            told: 0,
+            whole: None,
             dial: None,
             outbox: Outbox::default(),
             tally: Tally::default(),

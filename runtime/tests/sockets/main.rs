@@ -1,7 +1,9 @@
 //! Sockets as a service in Rust sees them: which events come, in which order, and what closes what. The peers are plain sockets of the
 //! standard library.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod whole;
 
 use std::{
     io::{Read, Write},
