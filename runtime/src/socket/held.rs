@@ -80,7 +80,7 @@ impl List {
     fn spreads(&mut self, turn: u64, data: &Data<'_>) -> bool {
         let bytes = data.bytes();
         // The place of a block that is gone may be the next one's.
-        if bytes.len() < WORTH_SHARING || matches!(data, Data::Block(_)) {
+        if matches!(data, Data::Block(_)) {
             return false;
         }
         let first = (turn, bytes.as_ptr().addr(), bytes.len());
@@ -100,7 +100,7 @@ impl<'n> Network<'n> {
             || turn.is_some_and(|(worker, turn)| {
                 turn == core::mem::replace(&mut socket.wrote_in, turn)
                     || core::mem::take(&mut socket.answers)
-                    || self.sockets().held[worker].lock().spreads(turn, &data)
+                    || len >= WORTH_SHARING && self.sockets().held[worker].lock().spreads(turn, &data)
             });
         if !fits || !may_hold || !wanted {
             self.release(socket);
