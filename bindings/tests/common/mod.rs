@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// How long a node may take for anything. Generous: the machine may be building something else.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a node may take for anything. Generous: the machine may be building something else. Tests at their full size
+/// (`SKEIN_FULL`) take what they take.
+fn patience() -> Duration {
+    Duration::from_secs(if std::env::var_os("SKEIN_FULL").is_some() { 3600 } else { 60 })
+}
 
 /// A directory with the files of one node.
 pub(crate) struct Site {
@@ -151,7 +154,7 @@ fn shown(site: &Site) -> String {
 
 /// Asks again until there is an answer.
 pub(crate) fn until<T>(mut ask: impl FnMut() -> Option<T>, complaint: impl Fn() -> String) -> T {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     loop {
         if let Some(it) = ask() {
             return it;
