@@ -106,6 +106,7 @@ function skynet.dispatch(typename, handler)
     if handler then
         local previous = p.dispatch
         p.dispatch = handler
+        if p.id == skynet.PTYPE_DEBUG then dispatch.own_answers() end
         return previous
     end
     return p and p.dispatch

@@ -5,6 +5,7 @@
 local skynet = require "skynet"
 local core = require "skynet.cluster.core"
 local native = require "skein.cluster"
+local new_inbound = require "skein.cluster_inbound"
 local new_output = require "skein.cluster_output"
 
 local clusterd, gate, fd = ...
@@ -12,9 +13,8 @@ clusterd, gate, fd = math.tointeger(clusterd), math.tointeger(gate), math.tointe
 
 local output = new_output(fd)
 
---- Large requests that are not complete, by session.
----@type table<integer, { message: skein.cluster.Assembly, address: integer|string|nil, push: boolean?, tag: string? }>
-local large = {}
+--- Large requests that are not complete.
+local inbound = new_inbound()
 
 --- The tag of the next request.
 ---@type string?
@@ -114,25 +114,35 @@ local function serve(address, session, message, size, push, tag)
     end
 end
 
+local NO_ROOM <const> = "Too many unfinished large requests"
+
+--- The other side begins more than it finishes.
+local function hang_up()
+    skynet.error(string.format("cluster connection %d: %s", fd, NO_ROOM))
+    skynet.send(gate, "lua", "kick", fd)
+end
+
+--- A large request begins.
+local function begin(session, request, size)
+    local taken = inbound:begin(session, request, size)
+    if taken == nil then
+        hang_up()
+    elseif not taken then
+        fail(session, request.push, NO_ROOM)
+    end
+end
+
 --- A part of a large request; with the last one it is served.
 ---@async
 local function take_part(session, message, size, more)
-    local request = large[session]
-    if not request then
-        if not more then
-            skynet.trash(message, size)
-            return fail(session, false, "Invalid name")
-        end
-        -- It was not announced, and will not be whole.
-        request = { message = native.assembly(0) }
-        large[session] = request
+    local request, whole, length = inbound:part(session, message, size, more)
+    if request == false then
+        hang_up()
+    elseif whole then
+        serve(request.address, session, whole, length, request.push, request.tag)
+    elseif request then
+        fail(session, request.push, length or NO_ROOM)
     end
-    if size > 0 then native.add(request.message, message, size) end
-    if more then return end
-    large[session] = nil
-    local whole, length = native.finish(request.message)
-    if not whole then return fail(session, request.push, "Invalid large req") end
-    serve(request.address, session, whole, length, request.push, request.tag)
 end
 
 skynet.register_protocol {
@@ -151,7 +161,7 @@ skynet.register_protocol {
             local tag = trace_tag
             trace_tag = nil
             if more then
-                large[session] = { message = native.assembly(size), address = address, push = push, tag = tag }
+                begin(session, { address = address, push = push, tag = tag }, size)
             else
                 serve(address, session, message, size, push, tag)
             end

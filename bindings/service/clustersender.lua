@@ -23,8 +23,29 @@ local function traced(tag, session)
     return tag
 end
 
+--- A traced request is answered by its task, so that the trace tells of it.
+---@async
+local function traced_request(tag, source, address, message, size, ti)
+    local response, length
+    local answered, done, ok = {}, false, false
+    local function answer(...)
+        done, ok, response, length = true, ...
+        skynet.wakeup(answered)
+    end
+    link.request(source, address, answer, message, size, ti, function(session) return traced(tag, session) end)
+    if not done then skynet.wait(answered) end
+    if ok then
+        skynet.ret(response, length)
+    else
+        skynet.error(response)
+        skynet.response()(false)
+    end
+end
+
+---@async
 function command.req(source, address, message, size, ti)
     local tag = skynet.tracetag()
+    if tag then return traced_request(tag, source, address, message, size, ti) end
     local respond = skynet.response(as_it_is)
     local function answer(ok, response, length)
         if ok then
@@ -34,8 +55,7 @@ function command.req(source, address, message, size, ti)
             respond(false)
         end
     end
-    local trace = tag and function(session) return traced(tag, session) end
-    local ok, why = pcall(link.request, source, address, answer, message, size, ti, trace)
+    local ok, why = pcall(link.request, source, address, answer, message, size, ti)
     if not ok then answer(false, why) end
 end
 

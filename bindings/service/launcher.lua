@@ -4,6 +4,7 @@
 --- services), REMOVE when it ends before that.
 local skynet = require "skynet"
 local core = require "skynet.core"
+local dispatch = require "skein.dispatch"
 require "skynet.manager"
 
 ---@class launcher.Pending
@@ -111,18 +112,24 @@ function command.LIST()
     return list
 end
 
---- Asks every service a debug command at once.
+--- What every service answers to a debug command. Those that have nothing to do are not woken for it; the others are asked at once.
 ---@async
 ---@param timeout integer?
 ---@param name string
+---@param look fun(handle: integer): any  the answer, if it can be had from outside
 ---@param describe fun(handle: integer, answer: any): any  answer: the value, or "ERROR", or "TIMEOUT"
-local function ask_all(timeout, name, describe)
+local function ask_all(timeout, name, look, describe)
     local requests = skynet.request()
     local result = {}
     local silent = {}
     for handle in pairs(services) do
-        requests:add { handle, "debug", name }
-        silent[handle] = true
+        local answer = look(handle)
+        if answer ~= nil then
+            result[skynet.address(handle)] = describe(handle, answer)
+        else
+            requests:add { handle, "debug", name }
+            silent[handle] = true
+        end
     end
     for request, response in requests:select(timeout) do
         local handle = request[1]
@@ -137,12 +144,23 @@ local function ask_all(timeout, name, describe)
     return result
 end
 
+local function look_stat(handle)
+    local task, message, cpu, bound, refused = dispatch.look(handle)
+    if not task then return nil end
+    if bound > 0 then
+        return { task = task, mqlen = 0, cpu = cpu, message = message, bound = bound, refused = refused }
+    end
+    return { task = task, mqlen = 0, cpu = cpu, message = message }
+end
+
+local function look_mem(handle) return (select(6, dispatch.look(handle))) end
+
 function command.STAT(_, timeout)
-    return ask_all(timeout, "STAT", function(_, answer) return answer end)
+    return ask_all(timeout, "STAT", look_stat, function(_, answer) return answer end)
 end
 
 function command.MEM(_, timeout)
-    return ask_all(timeout, "MEM", function(handle, answer)
+    return ask_all(timeout, "MEM", look_mem, function(handle, answer)
         if type(answer) == "number" then answer = string.format("%.2f Kb", answer) end
         return string.format("%s (%s)", answer, services[handle])
     end)

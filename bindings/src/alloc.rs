@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use skein_runtime::{Node, ServiceContext};
+use skein_runtime::{Handle, Node, ServiceContext};
 use skein_vm::state::Memory;
 
 /// Lua memory of every service of this process, by node and address. A service that ended leaves at the next look.
@@ -43,6 +43,12 @@ pub(crate) fn by_service(node: &Arc<Node>) -> Vec<(u32, usize)> {
         .range((node, 0)..=(node, u32::MAX))
         .filter_map(|((_, handle), memory)| Some((*handle, memory.upgrade()?.used())))
         .collect()
+}
+
+/// Bytes that the Lua state of a service holds; none if it is no Lua service.
+pub(crate) fn of_service(node: &Arc<Node>, service: Handle) -> Option<usize> {
+    let key = (Arc::as_ptr(node).addr(), service.0);
+    Some(services().get(&key)?.upgrade()?.used())
 }
 
 fn services() -> std::sync::MutexGuard<'static, BTreeMap<(usize, u32), Weak<Memory>>> {

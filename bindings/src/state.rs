@@ -235,6 +235,7 @@ impl ServiceState {
             ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, (&raw const CURRENT).cast());
             self.callback.set(Callback { thread, forward, fresh: true });
             self.native.set(false);
+            self.ctx.tell_waiting(None);
         }
     }
 

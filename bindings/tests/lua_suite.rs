@@ -102,6 +102,7 @@ scripts! {
     sockets_within_a_service = "socket";
     connections_that_tasks_share = "socketchannel";
     tables_that_are_committed = "sharemap";
+    services_that_sleep = "looks";
     services_with_methods = "snax";
     services_with_methods_from_elsewhere = "snax_loader"
         with "snax_loader = lib .. \"/snax_loader.lua\"; snax_interface_g = \"snax_globals\"";

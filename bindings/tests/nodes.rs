@@ -191,6 +191,49 @@ fn two_nodes_pass_large_messages_both_ways() {
 }
 
 #[test]
+fn a_request_that_is_larger_than_a_node_keeps_is_refused_and_holds_nothing() {
+    let store = Site::with_main(STORE);
+    store.config("cluster_inbound_limit = '1500K'");
+    let mut node = store.start(&["config"]);
+    let site = caller(
+        port_of(&mut node),
+        r#"
+        cluster.reload { db = port }
+        local fits, large = ("x"):rep(1 << 20), ("x"):rep(2 << 20)
+        for _ = 1, 5 do
+            local ok, why = pcall(cluster.call, "db", "@kv", "echo", large)
+            assert(not ok and why:find("call failed", 1, true), why)
+            assert(cluster.call("db", "@kv", "echo", fits) == fits)
+            assert(cluster.call("db", "@kv", "echo", "small") == "small")
+        end
+        assert(cluster.links().db.connects == 1)
+        "#,
+    );
+    let out = runs(&site);
+    assert_eq!(out.matches("Too many unfinished large requests").count(), 5, "{out}");
+}
+
+#[test]
+fn the_trace_of_a_request_to_another_node_tells_of_its_answer() {
+    let store = Site::with_main(STORE);
+    let mut node = store.start(&["config"]);
+    let site = caller(
+        port_of(&mut node),
+        r#"
+        cluster.reload { db = port }
+        cluster.call("db", "@kv", "echo", 1)
+        skynet.trace "far away"
+        assert(cluster.call("db", "@kv", "echo", 2) == 2)
+        "#,
+    );
+    let out = runs(&site);
+    let lines: Vec<&str> = out.lines().filter(|it| it.contains("<TRACE ")).collect();
+    let at =
+        |what: &str| lines.iter().position(|it| it.contains(what)).unwrap_or_else(|| panic!("{what}\n{out}"));
+    assert!(at("cluster") < at(" response"), "{out}");
+}
+
+#[test]
 fn requests_on_a_lost_connection_fail_and_are_never_executed_twice() {
     let store = Site::with_main(STORE);
     let mut node = store.start(&["config"]);

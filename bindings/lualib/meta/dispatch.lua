@@ -193,6 +193,20 @@ function dispatch.waiting() end
 ---@return integer
 function dispatch.count() end
 
+--- Of a service that has nothing to do: how many tasks wait, how many messages it handled, seconds of CPU, the bound of its mailbox, how
+--- many messages that refused, KiB of memory. Nil: it is to be asked.
+---@param handle integer
+---@return integer? tasks
+---@return integer messages
+---@return number cpu
+---@return integer bound
+---@return integer refused
+---@return number kib
+function dispatch.look(handle) end
+
+--- This service has its own way to answer consoles; it is never looked at from outside.
+function dispatch.own_answers() end
+
 --- How many requests are not answered yet, those of `response` too.
 ---@return integer
 function dispatch.open_requests() end

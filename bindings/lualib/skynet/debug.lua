@@ -1,5 +1,6 @@
 --- The `debug` class of messages, which every service understands: what a console asks.
 local core = require "skynet.core"
+local dispatch = require "skein.dispatch"
 
 local M = {}
 
@@ -12,7 +13,10 @@ local info_source
 --- Adds a debug command.
 ---@param name string
 ---@param handler async fun(...)
-function M.reg_debugcmd(name, handler) commands[name] = handler end
+function M.reg_debugcmd(name, handler)
+    commands[name] = handler
+    if name == "STAT" or name == "MEM" then dispatch.own_answers() end
+end
 
 local commands_loaded = false
 

@@ -122,6 +122,8 @@ pub(super) struct Book {
     /// The fewest idle coroutines since the last trim: so many were not needed.
     pub(super) least_idle: usize,
     pub(super) waiting: HashMap<i32, Waiter, BuildHasherDefault<Mix>>,
+    /// There may be sessions in `waiting` that nobody waits for any more.
+    pub(super) given_up: bool,
     /// Places for functions of timers: how many there are, and those that are free.
     timers: i64,
     free_timers: Vec<i64>,
@@ -309,6 +311,7 @@ impl Book {
         if ticks {
             // Its timer is still to come.
             self.waiting.insert(session, Waiter::Gone);
+            self.given_up = true;
         } else {
             self.waiting.remove(&session);
         }

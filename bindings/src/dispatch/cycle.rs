@@ -64,6 +64,7 @@ impl Dispatcher {
             self.handle(service, self.floor.get(), Incoming { ty, session, source, body });
         }
         service.hand.end_message();
+        self.tell();
         if self.book.borrow().has_errors {
             let text = self.take_errors();
             self.ctx.log(failed_line(self.ctx.handle(), source, session, size, &text));

@@ -354,10 +354,7 @@ pub(super) unsafe extern "C-unwind" fn count(state: *mut lua_State) -> c_int {
     // SAFETY: as in `on_error`.
     unsafe {
         let (_, dispatcher) = at(state);
-        let count = guard(|| {
-            let book = dispatcher.book.borrow();
-            Ok(book.waiting.values().filter(|it| !matches!(it, Waiter::Gone | Waiter::Late)).count())
-        });
+        let count = guard(|| Ok(dispatcher.book.borrow().count_tasks()));
         match count {
             Ok(count) => ffi::lua_pushinteger(state, count as i64),
             Err(error) => raise(state, error),

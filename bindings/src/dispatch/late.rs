@@ -61,9 +61,11 @@ impl Book {
         };
         if !wants_answer {
             self.waiting.insert(session, Waiter::Gone);
+            self.given_up = true;
             return timer;
         }
         self.waiting.insert(session, Waiter::Late);
+        self.given_up = true;
         self.late.sessions.push_back(session);
         if self.late.sessions.len() > KEPT
             && let Some(oldest) = self.late.sessions.pop_front()

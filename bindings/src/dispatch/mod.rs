@@ -69,6 +69,7 @@ mod call;
 mod cycle;
 mod end;
 mod late;
+mod look;
 mod mix;
 mod pool;
 mod run;
@@ -94,6 +95,8 @@ pub(crate) struct Dispatcher {
     running: Cell<TaskId>,
     /// `exit` was called: nothing new starts.
     leaving: Cell<bool>,
+    /// Consoles ask this service by messages only.
+    own_answers: Cell<bool>,
     /// The session counter is near its end, or has come round.
     careful: Cell<bool>,
     trace_timers: Cell<bool>,
@@ -162,7 +165,7 @@ static FLOOR: u8 = 1;
 /// A function and its name in the module.
 type Entry = (&'static CStr, ffi::lua_CFunction);
 
-const FUNCTIONS: [Entry; 39] = [
+const FUNCTIONS: [Entry; 41] = [
     (c"send", call::send),
     (c"call", call::call),
     (c"rawcall", call::rawcall),
@@ -198,6 +201,8 @@ const FUNCTIONS: [Entry; 39] = [
     (c"unfork", end::unfork),
     (c"waiting", end::waiting),
     (c"count", end::count),
+    (c"look", look::look),
+    (c"own_answers", look::own_answers),
     (c"open_requests", end::open_requests),
     (c"kill", end::kill),
     (c"trace", trace::begin),
@@ -219,6 +224,7 @@ impl Dispatcher {
             meter: Cell::new(Meter::NONE),
             running: Cell::new(TaskId::NONE),
             leaving: Cell::new(false),
+            own_answers: Cell::new(false),
             careful: Cell::new(false),
             trace_timers: Cell::new(false),
             trimming: Cell::new(false),

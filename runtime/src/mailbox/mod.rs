@@ -148,6 +148,11 @@ impl Mailbox {
         self.len() == 0
     }
 
+    /// Whether nobody held it, and no message had been counted; a snapshot.
+    pub fn is_idle(&self) -> bool {
+        self.state.count() == 0
+    }
+
     /// The receiving side.
     ///
     /// # Safety

@@ -63,6 +63,8 @@ pub(crate) struct Work {
     pub(crate) began: AtomicU64,
     copied_in: AtomicU64,
     copied_out: AtomicU64,
+    /// One more than the tasks that wait; 0: not told.
+    waiting: AtomicU32,
 }
 
 /// A snapshot of the counters of a service.
@@ -284,6 +286,22 @@ impl ServiceContext {
     #[inline]
     pub fn add_copied_out(&self, bytes: usize) {
         add(&self.work.copied_out, bytes as u64);
+    }
+
+    /// Says how many tasks of the service wait for something; `None`: nobody knows. By the service itself, when a message was handled.
+    #[inline]
+    pub fn tell_waiting(&self, tasks: Option<u32>) {
+        self.work.waiting.store(tasks.map_or(0, |it| it.saturating_add(1)), Relaxed);
+    }
+
+    /// What [`Self::tell_waiting`] said last.
+    pub fn waiting(&self) -> Option<u32> {
+        self.work.waiting.load(Relaxed).checked_sub(1)
+    }
+
+    /// Whether the service had nothing to do: no message is being handled, none waits.
+    pub fn is_idle(&self) -> bool {
+        self.mailbox.is_idle()
     }
 
     /// All counters.
