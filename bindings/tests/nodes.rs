@@ -486,3 +486,36 @@ fn five_nodes_call_each_other() {
     site.config("cluster = './nodes.lua'");
     runs(&site);
 }
+
+/// Whoever began large requests and never finished them made a node keep room for each; in the end its connection goes.
+#[test]
+fn who_begins_requests_and_never_finishes_them_is_refused_and_then_cut_off() {
+    let site = Site::with_main(STORE);
+    site.config("cluster_inbound_limit = '1026K'");
+    let mut node = site.start(&["config"]);
+    let mut stream = TcpStream::connect(("127.0.0.1", port_of(&mut node))).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let begin = |session: u32| {
+        let (address, total) = (8_u32.to_le_bytes(), (1_u32 << 20).to_le_bytes());
+        [&[0, 13, 1][..], &address, &session.to_le_bytes(), &total].concat()
+    };
+    // The first has room, the second has none.
+    stream.write_all(&[begin(1), begin(2)].concat()).expect("the node reads");
+    let text = [&2_u32.to_le_bytes()[..], &[0], b"Too many unfinished large requests"].concat();
+    let refusal = [&(text.len() as u16).to_be_bytes()[..], &text].concat();
+    let mut answer = vec![0; refusal.len()];
+    stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, refusal);
+    for session in 3..20 {
+        // The node may have hung up by now.
+        let _ = stream.write_all(&begin(session));
+    }
+    // Until the node closes the connection, or resets it.
+    let mut rest = Vec::new();
+    let end = stream.read_to_end(&mut rest);
+    assert!(
+        !end.is_err_and(|it| it.kind() == std::io::ErrorKind::WouldBlock),
+        "the connection is still there"
+    );
+    node.wait_for("stdout", "Too many unfinished large requests");
+}

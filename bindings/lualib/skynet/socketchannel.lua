@@ -15,7 +15,7 @@ local socketchannel = {}
 local socket_error = setmetatable({}, { __tostring = function() return "[Error: socket]" end })
 socketchannel.error = socket_error
 
---- What requests raise that wait when the channel is closed.
+--- What requests raise that wait for a connection when the channel is closed.
 local CHANNEL_CLOSED <const> = "channel_closed"
 
 --------------------------------------------------------------------------------------------------------- what a response reads from
@@ -451,7 +451,7 @@ function Channel:close()
     if self.closed then return end
     self.closed = true
     local connection = self.connection
-    if connection then fail(connection, connection.respond and socket_error or CHANNEL_CLOSED) end
+    if connection then fail(connection, socket_error) end
 end
 
 Channel.__gc = Channel.close

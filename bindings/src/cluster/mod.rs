@@ -1,6 +1,6 @@
 //! `skynet.cluster.core`: requests and responses between nodes, as strings for a socket and back.
 //!
-//! [`wire`] has the bytes, [`bytes`] where they come from and go to. Beside skynet's form, `packrequest` takes strings alone, and
+//! [`wire`] has the bytes, [`bytes`](mod@bytes) where they come from and go to. Beside skynet's form, `packrequest` takes strings alone, and
 //! `unpackresponse` a pointer and a size: strings with their lengths in front, for programs that bring their own protocol ([`plain`]).
 //!
 //! # From skynet

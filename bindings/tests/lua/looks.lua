@@ -54,6 +54,13 @@ else
         local kib = tonumber(mems[skynet.address(idle)]:match "^[%d.]+")
         local said = skynet.call(idle, "debug", "MEM")
         check.ok("what it says itself", math.abs(said - kib) < 64, said .. " " .. kib)
+        -- It may not have come to rest when the first looks come.
+        local LOOKS <const> = 50
+        before = skynet.call(idle, "lua")
+        for _ = 1, LOOKS do
+            skynet.call(".launcher", "lua", "STAT")
+        end
+        check.ok("nobody wakes it", skynet.call(idle, "lua") < before + LOOKS)
         local silent = skynet.newservice("looks", "silent")
         stats, mems = skynet.call(".launcher", "lua", "STAT", 5), skynet.call(".launcher", "lua", "MEM", 5)
         check.eq("nobody there", stats[skynet.address(silent)], "TIMEOUT")
