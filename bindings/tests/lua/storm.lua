@@ -157,6 +157,16 @@ else
         end
         check.eq("every call ended", ok + failed, calls)
         check.ok("some went well, some failed", ok > 100 and failed > 100)
+        -- docs/operating.md, Workers.
+        local did = {}
+        for name in ("turns from_slot from_injector steals slots_taken looks wakes woken parks contended"):gmatch "%S+" do
+            did[name] = skynet.stat("sched." .. name)
+            check.eq(name, math.type(did[name]), "integer")
+        end
+        check.ok("turns", did.turns > calls, did.turns)
+        check.ok("of these", did.from_slot > 0 and did.from_slot < did.turns, did.from_slot)
+        check.ok("timers", did.from_injector > 0, did.from_injector)
+        check.ok("sleeps", did.parks > 0 and did.woken > 0)
         print(string.format("%d calls, %d failed", calls, failed))
     end)
 end
