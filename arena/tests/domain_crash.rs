@@ -190,16 +190,21 @@ fn a_process_may_die_at_each_step() {
     let mut counts = Random(8);
     for name in &steps {
         die(name, 1, &what);
-        die(name, 3 + counts.below(60), &what);
+        // Some are passed hundreds of times, others a few: each order of magnitude gets its share.
+        let most = 1 << (1 + counts.below(6));
+        die(name, 2 + counts.below(most), &what);
     }
     survivor.go();
     survivor.end();
     // With one that the victim makes. Whatever is there then, a process can open it.
     for name in &steps {
-        die(name, 2, "alone");
-        Child::start("visitor", &path).end();
+        for count in [1, 2] {
+            die(name, count, "alone");
+            Child::start("visitor", &path).end();
+        }
     }
-    assert!(deaths >= 2 * steps.len(), "{deaths} deaths at {} steps", steps.len());
+    println!("{deaths} deaths at {} steps", steps.len());
+    assert!(deaths >= 2 * steps.len() + steps.len() / 2, "{deaths} deaths at {} steps", steps.len());
 }
 
 #[test]
