@@ -8,7 +8,7 @@
 use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
 
-use crate::raw::{check_bytes, ffi, lua_State};
+use crate::raw::{check_bytes, ffi, lua_State, set_functions};
 
 /// Fields that stand in one line each.
 const FRAMING: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"host"];
@@ -30,10 +30,7 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state` with 20 free slots; nothing with a destructor is alive.
     unsafe {
         ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);
-        for (name, function) in FUNCTIONS {
-            ffi::lua_pushcclosure(state, function, 0);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
+        set_functions(state, &FUNCTIONS);
     }
     1
 }

@@ -11,7 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use md5::{Digest, Md5};
 
-use crate::raw::{Raise, check_bytes, ffi, guard, lua_State, push_bytes, push_filled, raise, raise_argument};
+use crate::raw::{
+    Raise, check_bytes, ffi, guard, lua_State, push_bytes, push_filled, raise, raise_argument, set_functions,
+};
 
 /// Bytes of a hash, and of the state of the cipher.
 const HASH: usize = 16;
@@ -36,10 +38,7 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     unsafe {
         // Room for what the Lua module adds.
         ffi::lua_createtable(state, 0, (FUNCTIONS.len() + TEXTS.len() + 2) as c_int);
-        for (name, function) in FUNCTIONS {
-            ffi::lua_pushcclosure(state, function, 0);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
+        set_functions(state, &FUNCTIONS);
         for (name, text) in TEXTS {
             ffi::lua_pushstring(state, text.as_ptr());
             ffi::lua_setfield(state, -2, name.as_ptr());

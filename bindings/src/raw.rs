@@ -8,7 +8,7 @@
 //! * **answer**: push results, or raise. Only plain data is left.
 
 use std::cell::Cell;
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
 use std::fmt::{self, Write};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -149,6 +149,20 @@ pub(crate) unsafe fn check_bytes<'a>(state: *mut lua_State, index: c_int) -> &'a
     unsafe {
         let first = ffi::luaL_checklstring(state, index, &mut len);
         slice::from_raw_parts(first.cast(), len)
+    }
+}
+
+/// Adds functions of C to the table on top of the stack.
+///
+/// # Safety
+/// As [`raise`], with a free slot; there is a table on top.
+pub(crate) unsafe fn set_functions(state: *mut lua_State, functions: &[(&CStr, ffi::lua_CFunction)]) {
+    for &(name, function) in functions {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            ffi::lua_pushcclosure(state, function, 0);
+            ffi::lua_setfield(state, -2, name.as_ptr());
+        }
     }
 }
 

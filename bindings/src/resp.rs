@@ -10,7 +10,9 @@
 use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
 
-use crate::raw::{Raise, bytes, check_bytes, ffi, lua_State, raise, raise_argument, type_name};
+use crate::raw::{
+    Raise, bytes, check_bytes, ffi, lua_State, raise, raise_argument, set_functions, type_name,
+};
 
 /// Most digits of a number in a reply, with its sign.
 const DIGITS: usize = 20;
@@ -34,10 +36,7 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state` with 20 free slots; nothing with a destructor is alive.
     unsafe {
         ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);
-        for (name, function) in FUNCTIONS {
-            ffi::lua_pushcclosure(state, function, 0);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
+        set_functions(state, &FUNCTIONS);
     }
     1
 }

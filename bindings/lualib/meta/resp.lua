@@ -24,9 +24,9 @@ function resp.commands(list) end
 ---@return any value
 function resp.read(text, at) end
 
---- Stores replies as elements `first` to `last` of a table, with `both` as `{ ok =, out = }`, until an array begins or bytes are missing. Where it stopped in the text and
---- in the table, whether there was no error among them, whether an array begins there, and its count or how many bytes are missing at
---- least.
+--- Stores replies as elements `first` to `last` of a table, with `both` as `{ ok =, out = }`, until an array begins or bytes are missing.
+--- Where it stopped in the text and in the table, whether there was no error among them, whether an array begins there, and its count or
+--- how many bytes are missing at least.
 ---@param text string
 ---@param at integer
 ---@param values table

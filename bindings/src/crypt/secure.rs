@@ -10,7 +10,9 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
-use crate::raw::{Raise, check_bytes, ffi, guard, lua_State, push_bytes, push_filled, raise_argument};
+use crate::raw::{
+    Raise, check_bytes, ffi, guard, lua_State, push_bytes, push_filled, raise_argument, set_functions,
+};
 
 const KEY: usize = 32;
 const NONCE: usize = 12;
@@ -35,10 +37,7 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state` with 20 free slots; nothing with a destructor is alive.
     unsafe {
         ffi::lua_createtable(state, 0, FUNCTIONS.len() as c_int);
-        for (name, function) in FUNCTIONS {
-            ffi::lua_pushcclosure(state, function, 0);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
+        set_functions(state, &FUNCTIONS);
     }
     1
 }

@@ -22,7 +22,7 @@ use self::analysis::fixed_length;
 use self::matching::{Limit, MAX_STACK, matching};
 use self::pattern::{Pattern, add_value, check, copy, get, inherit, new, set_values, top_mut};
 use self::tree::{EMPTY, Kind, OPEN, Set, Tag, has_captures, insert, word, write_set};
-use crate::raw::{Raise, check_bytes, ffi, lua_State, luaL_typeerror, raise, raise_argument};
+use crate::raw::{Raise, check_bytes, ffi, lua_State, luaL_typeerror, raise, raise_argument, set_functions};
 
 const FUNCTIONS: [(&CStr, ffi::lua_CFunction); 20] = [
     (c"type", type_of),
@@ -76,10 +76,7 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
     unsafe {
         let count = FUNCTIONS.len() + LIMITED.len() + 1;
         ffi::lua_createtable(state, 0, count as c_int);
-        for (name, function) in FUNCTIONS {
-            ffi::lua_pushcclosure(state, function, 0);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
+        set_functions(state, &FUNCTIONS);
         ffi::lua_newuserdatauv(state, size_of::<Limit>(), 0).cast::<Limit>().write(Limit(MAX_STACK));
         for (name, function) in LIMITED {
             ffi::lua_pushvalue(state, -1);
@@ -92,10 +89,7 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
         ffi::luaL_newmetatable(state, pattern::METATABLE.as_ptr());
         ffi::lua_pushstring(state, pattern::NAME.as_ptr());
         ffi::lua_setfield(state, -2, c"__name".as_ptr());
-        for (name, function) in OPERATORS {
-            ffi::lua_pushcclosure(state, function, 0);
-            ffi::lua_setfield(state, -2, name.as_ptr());
-        }
+        set_functions(state, &OPERATORS);
         ffi::lua_pushvalue(state, -2);
         ffi::lua_setfield(state, -2, c"__index".as_ptr());
         ffi::lua_settop(state, -2);
