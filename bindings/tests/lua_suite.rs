@@ -85,6 +85,8 @@ scripts! {
     faults_and_deaths = "faults";
     the_end_of_a_service = "exit";
     gates_and_logins = "gates";
+    rules_of_gates = "gate_rules";
+    rules_of_socketchannels = "socketchannel_rules";
     requests_and_responses = "http";
     code_in_the_scope_of_a_function = "injectcode";
     launching_services = "launch";
@@ -100,6 +102,7 @@ scripts! {
     parallel_requests = "select";
     services_from_functions = "service";
     sockets_within_a_service = "socket";
+    rules_of_sockets = "socket_rules";
     connections_that_tasks_share = "socketchannel";
     tables_that_are_committed = "sharemap";
     services_that_sleep = "looks";

@@ -317,8 +317,7 @@ function Channel:connect_round()
             local key
             host, port, key = next_backup(self.backup, tried, self.port)
             if not host then
-                if connection then skynet.error "no more backup host" end
-                return false, err
+                return false, connection and "no more backup host" or err
             end
             tried[key] = true
             skynet.error("socket: connect to backup host", host, port)
@@ -346,7 +345,7 @@ function Channel:connect_now(once)
         if pause > 1000 then
             skynet.error("socket: try to reconnect", self.host, self.port)
             skynet.sleep(pause)
-            pause = 0
+            pause = 100
         else
             skynet.sleep(pause)
             pause = pause + 100

@@ -314,4 +314,20 @@ mod tests {
             kernel.close(listener);
         }
     }
+
+    #[test]
+    fn small_packets_wait_for_one_another_unless_told_otherwise() {
+        let kernel = Kernel::new(None).unwrap();
+        let listener = kernel.listen(&Address::Ip((Ipv4Addr::LOCALHOST, 0).into()), 8).unwrap();
+        let dialled = kernel.dial(&kernel.local(listener).unwrap()).unwrap().fd;
+        // The system may take its time with the handshake.
+        let accepted = std::iter::repeat_with(|| kernel.accept(listener)).find_map(Result::ok).unwrap().0;
+        for fd in [dialled, accepted] {
+            assert!(!sockopt::tcp_nodelay(at(&fd)).unwrap());
+            kernel.set_nodelay(fd);
+            assert!(sockopt::tcp_nodelay(at(&fd)).unwrap());
+            kernel.close(fd);
+        }
+        kernel.close(listener);
+    }
 }

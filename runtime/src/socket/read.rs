@@ -94,7 +94,8 @@ impl Room {
 }
 
 impl<'n> Network<'n> {
-    /// There is something to read; `ends`: and nothing more behind it. `None`: the socket is no more.
+    /// There is something to read; `ends`: and nothing more behind it. `None`: the socket is no more, or has failed, which is told once
+    /// and not again for what waits to be written.
     pub(super) fn readable(self, locked: Locked<'n>, ends: bool, spill: &mut [u8]) -> Option<Locked<'n>> {
         match locked.kind {
             Kind::Datagram { .. } => self.read_datagrams(locked, spill),
@@ -123,7 +124,7 @@ impl<'n> Network<'n> {
                 Read::Failed(error) => {
                     self.tell_error(socket, &error);
                     self.ask_again(socket);
-                    return Some(locked);
+                    return None;
                 }
                 Read::NoRoom(error) => {
                     self.log(format!(

@@ -101,3 +101,36 @@ impl Table {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Kind, State};
+    use super::*;
+    use crate::Handle;
+
+    fn take(table: &Table) -> Option<i32> {
+        let made = table.reserve(|id| Socket::new(id, -1, Handle::NONE, State::Connected, Kind::Stream));
+        made.map(|it| it.id)
+    }
+
+    #[test]
+    fn ids_count_up_skip_those_in_use_and_are_never_nought() {
+        let table = Table::new();
+        assert_eq!([take(&table), take(&table)], [Some(1), Some(2)]);
+        drop(table.lock(1).unwrap().remove());
+        assert_eq!(take(&table), Some(3), "an id that is free again is not given at once");
+        // At the end of 31 bits: not 0, and slots 2 and 3 are taken.
+        table.last.store(i32::MAX as u32 - 1, Relaxed);
+        assert_eq!([take(&table), take(&table), take(&table)], [Some(i32::MAX), Some(1), Some(4)]);
+        assert!(table.lock(i32::MAX).is_some() && table.lock(MOST as i32 - 1).is_none());
+    }
+
+    #[test]
+    fn when_all_ids_are_in_use_there_is_none() {
+        let table = Table::new();
+        assert!((0..MOST).all(|_| take(&table).is_some()));
+        assert_eq!(take(&table), None);
+        drop(table.lock(77).unwrap().remove());
+        assert_eq!(take(&table), Some(77 + MOST as i32));
+    }
+}

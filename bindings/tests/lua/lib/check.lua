@@ -93,6 +93,15 @@ function check.run(name, f)
     end)
 end
 
+--- A port that nobody had a moment ago.
+---@async
+function check.free_port()
+    local socket = require "skynet.socket"
+    local id, _, port = socket.listen("127.0.0.1", 0)
+    socket.close(id)
+    return port
+end
+
 --- Records events in order, to be compared as one string.
 function check.recorder()
     local list = {}
