@@ -21,6 +21,13 @@ pub fn stay_on(processor: usize) {
     let _ = sched_setaffinity(None, &set);
 }
 
+/// Lets the calling thread run wherever the system wants it.
+pub fn go_anywhere() {
+    let mut set = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|processor| set.set(processor));
+    let _ = sched_setaffinity(None, &set);
+}
+
 /// Runs one round, and says how many nanoseconds an operation took.
 pub type Round<'a> = Box<dyn FnMut() -> f64 + 'a>;
 

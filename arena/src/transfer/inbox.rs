@@ -5,8 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::thread::sched_getaffinity;
+
 use super::{
-    BadKind, Closed, Consumer, Entry, EntryKind, Hold, Kernel,
+    BadKind, Closed, Consumer, Entry, EntryKind, Hold, Kernel, Spin,
     exchange::{Shared, lock},
     lane::{Lane, give_back},
 };
@@ -21,8 +23,8 @@ use crate::{
 const POLLS: u32 = 1 << 14;
 /// Messages between two looks at the clock, whether it is time for such a look.
 const MESSAGES: u32 = 16;
-/// How long [`Inbox::wait`] looks before it sleeps, if not told otherwise.
-const SPIN: Duration = Duration::from_micros(20);
+/// Looks between two looks at the clock: it takes as long as some looks do.
+const LOOKS: u32 = 8;
 /// How long it sleeps at most while something waits for room in a ring.
 const UNTIL_ROOM: Duration = Duration::from_millis(2);
 /// How often an inbox that waits looks whether somebody died.
@@ -60,7 +62,9 @@ pub struct Inbox {
     turn: usize,
     polls: u32,
     messages: u32,
-    spin: Duration,
+    spin: Spin,
+    /// Whether the thread has one processor only, so that who is waited for may need it.
+    is_confined: bool,
     looked: Instant,
 }
 
@@ -80,14 +84,16 @@ impl Inbox {
             turn: 0,
             polls: 0,
             messages: 0,
-            spin: SPIN,
+            spin: Spin::default(),
+            is_confined: is_confined(),
             looked: Instant::now(),
         }
     }
 
-    /// How long [`wait`](Inbox::wait) looks before it sleeps.
-    pub fn set_spin(&mut self, spin: Duration) {
-        self.spin = spin;
+    /// How long [`wait`](Inbox::wait) looks before it sleeps, while that is worth it: [`SPIN`](super::SPIN) if nothing is said,
+    /// and never if it is zero.
+    pub fn set_spin(&mut self, most: Duration) {
+        self.spin = Spin::up_to(most);
     }
 
     /// The next message, or the end of a peer; none if there is nothing. Never blocks.
@@ -121,38 +127,73 @@ impl Inbox {
         Ok(None)
     }
 
-    /// As [`recv`](Inbox::recv), but waits up to `timeout`: looks for a moment, then sleeps until a sender rings.
+    /// As [`recv`](Inbox::recv), but waits up to `timeout`: looks for a moment if what comes has come soon lately, then sleeps
+    /// until a sender rings.
     ///
     /// # Errors
     /// As [`recv`](Inbox::recv).
     pub fn wait(&mut self, timeout: Duration) -> Result<Option<Arrival>, Error> {
+        if let Some(arrival) = self.recv()? {
+            return Ok(Some(arrival));
+        }
         let began = Instant::now();
+        let spin = self.spin.how_long();
+        if !spin.is_zero()
+            && let Some(arrival) = self.look(began, spin.min(timeout))?
+        {
+            self.spin.came();
+            return Ok(Some(arrival));
+        }
+        let looked = began.elapsed();
         loop {
+            let waited = began.elapsed();
+            if waited >= timeout {
+                self.spin.gave_up();
+                return Ok(None);
+            }
+            self.sleep(timeout - waited);
+            if let Some(arrival) = self.recv()? {
+                self.spin.slept(began.elapsed() - looked);
+                return Ok(Some(arrival));
+            }
+        }
+    }
+
+    /// Looks for so long. Who has to share a processor with others lets them go first.
+    fn look(&mut self, began: Instant, spin: Duration) -> Result<Option<Arrival>, Error> {
+        let mut looks = 0_u32;
+        loop {
+            looks += 1;
+            if looks.is_multiple_of(LOOKS) {
+                if self.is_confined {
+                    rustix::thread::sched_yield();
+                }
+                // Before the look: if others had the processor for that long, this was no way to wait.
+                if began.elapsed() >= spin {
+                    return Ok(None);
+                }
+            }
             if let Some(arrival) = self.recv()? {
                 return Ok(Some(arrival));
             }
-            let waited = began.elapsed();
-            if waited >= timeout {
-                return Ok(None);
-            }
-            if waited < self.spin {
-                std::hint::spin_loop();
-                continue;
-            }
-            if self.looked.elapsed() >= UNTIL_DEATH {
-                self.look_for_deaths();
-                if self.incoming.iter().any(|it| it.dead && !it.told) {
-                    continue;
-                }
-            }
-            let waits = self.settle();
-            let most = if waits { UNTIL_ROOM } else { UNTIL_DEATH };
-            let bell = self.shared.bells.of(self.shared.domain.slot().number());
-            let seen = (self.seen, self.shared.changes.load(Acquire));
-            bell.sleep(&Kernel, (timeout - waited).min(most), || {
-                seen.0 != seen.1 || self.incoming.iter().any(Incoming::is_ready)
-            });
+            std::hint::spin_loop();
         }
+    }
+
+    /// Sleeps until somebody rings, or it is time to look around.
+    fn sleep(&mut self, timeout: Duration) {
+        if self.looked.elapsed() >= UNTIL_DEATH {
+            self.look_for_deaths();
+            if self.incoming.iter().any(|it| it.dead && !it.told) {
+                return;
+            }
+        }
+        let most = if self.settle() { UNTIL_ROOM } else { UNTIL_DEATH };
+        let bell = self.shared.bells.of(self.shared.domain.slot().number());
+        let seen = (self.seen, self.shared.changes.load(Acquire));
+        bell.sleep(&Kernel, timeout.min(most), || {
+            seen.0 != seen.1 || self.incoming.iter().any(Incoming::is_ready)
+        });
     }
 
     /// Lanes that are new, and callers that want one.
@@ -185,6 +226,7 @@ impl Inbox {
 
     fn look_for_deaths(&mut self) {
         self.looked = Instant::now();
+        self.is_confined = is_confined();
         for incoming in &mut self.incoming {
             incoming.dead |= !incoming.lane.peer.is_alive();
         }
@@ -348,6 +390,11 @@ impl From<Error> for Trouble {
     fn from(error: Error) -> Trouble {
         Trouble::Ours(error)
     }
+}
+
+/// Whether the calling thread may run on one processor only.
+fn is_confined() -> bool {
+    sched_getaffinity(None).is_ok_and(|processors| processors.count() == 1)
 }
 
 impl Drop for Inbox {

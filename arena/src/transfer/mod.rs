@@ -64,6 +64,7 @@ mod link;
 #[cfg(not(loom))]
 mod reclaim;
 mod ring;
+mod spin;
 
 pub use book::{Book, Tickets};
 
@@ -84,3 +85,4 @@ pub use ledger::{Hold, Ledger, TICKETS};
 #[cfg(not(loom))]
 pub use link::{Link, SendError};
 pub use ring::{BadHead, BadKind, Consumer, Entry, EntryKind, Producer, RING, Ring};
+pub use spin::{SPIN, Spin};

@@ -1,7 +1,7 @@
 //! How long a block takes to another process and back, beside a pipe, a Unix socket, iceoryx2, and the wake-up alone.
 //!
 //! Questions: is it a microsecond or less while both sides look all the time, and the same from 64 bytes to 4 MiB? Is it ten
-//! or less when both sleep in between? Is it at most one and a half times what iceoryx2 takes? Rounds of all rivals are
+//! or less when both wait, which is to look for a while and then to sleep, and what is it if they sleep at once? Is it at most one and a half times what iceoryx2 takes? Rounds of all rivals are
 //! interleaved; each round trip is timed by itself, so that one which the machine interrupted does not count for others. The payload's
 //! first bytes are written before each journey and compared after it; a pipe and a socket copy the rest of it as well.
 //!
@@ -21,7 +21,7 @@ use std::{
     time::Instant,
 };
 
-use skein_benches::rounds::stay_on;
+use skein_benches::rounds::{go_anywhere, stay_on};
 use streams::Ends;
 
 const SIZES: [usize; 6] = [64, 1 << 10, 16 << 10, 64 << 10, 1 << 20, 4 << 20];
@@ -42,7 +42,10 @@ type Make = fn(path: &str, answers: bool, ends: Ends) -> Box<dyn Rival>;
 /// What a way is called, and the far side's processor.
 type Ways = &'static [(&'static str, usize)];
 
-/// What each is called, how it is made, and which ways it has. The near side is on processor 0.
+/// Both sides may run on any processor.
+const ANYWHERE: usize = usize::MAX;
+
+/// What each is called, how it is made, and which ways it has. The near side is on processor 0, if the far one is not anywhere.
 /// Who sleeps is measured on one processor too: waking an idle one takes as long as the machine takes, whoever wakes it.
 const RIVALS: &[(&str, Make, Ways)] = &[
     (
@@ -51,6 +54,9 @@ const RIVALS: &[(&str, Make, Ways)] = &[
         &[
             ("skein, looking", 1),
             ("skein, looking, new blocks", 1),
+            ("skein, waiting", 1),
+            ("skein, waiting, anywhere", ANYWHERE),
+            ("skein, waiting, one processor", 0),
             ("skein, asleep", 1),
             ("skein, asleep, one processor", 0),
         ],
@@ -76,6 +82,11 @@ fn main() {
     }
 }
 
+/// Keeps this side on its processor, unless the far one's is any.
+fn place(own: usize, far: usize) {
+    if far == ANYWHERE { go_anywhere() } else { stay_on(own) }
+}
+
 /// The second process of a rival: says when it is ready, then answers as often as it is told.
 fn answer(name: &str, path: &str) {
     let make = RIVALS.iter().find(|it| it.0 == name).expect("one of the rivals").1;
@@ -84,7 +95,7 @@ fn answer(name: &str, path: &str) {
     for line in stdin().lines().map_while(Result::ok) {
         let numbers: Vec<usize> = line.split(' ').map(|it| it.parse().expect("a number")).collect();
         let [way, processor, count, size] = numbers[..] else { panic!("four numbers, not {line:?}") };
-        stay_on(processor);
+        place(processor, processor);
         (0..count).for_each(|_| rival.pong(way, size));
     }
 }
@@ -117,7 +128,9 @@ impl Pair {
     /// The median of `count` round trips, in nanoseconds.
     fn round(&mut self, way: usize, count: usize, size: usize) -> f64 {
         let orders = self.orders.as_mut().expect("it is there");
-        writeln!(orders, "{way} {} {} {size}", self.ways[way].1, count + WARM_UP).expect("it listens");
+        let processor = self.ways[way].1;
+        writeln!(orders, "{way} {processor} {} {size}", count + WARM_UP).expect("it listens");
+        place(0, processor);
         let mut times: Vec<u64> = Vec::with_capacity(count);
         for journey in 0..count + WARM_UP {
             self.number += 1;

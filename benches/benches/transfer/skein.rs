@@ -1,17 +1,20 @@
-//! Ours: a block that goes and comes home, new blocks each way, and both sides asleep in between.
+//! Ours: a block that goes and comes home, new blocks each way; both sides waiting as they do if nobody says otherwise, and both
+//! asleep for sure in between.
 
 use std::time::Duration;
 
 use skein_arena::{
     Block, Domain, DomainOptions,
-    transfer::{Arrival, Exchange, Inbox, Link},
+    transfer::{Arrival, Exchange, Inbox, Link, SPIN},
 };
 
 use super::{Ends, Rival};
 
 const NEW_BLOCKS: usize = 1;
-/// From this way on both sides sleep.
-const ASLEEP: usize = 2;
+/// From this way on both sides wait.
+const WAITING: usize = 2;
+/// From this way on they sleep at once.
+const ASLEEP: usize = 5;
 const LONG: Duration = Duration::from_secs(10);
 
 struct Skein {
@@ -23,6 +26,8 @@ struct Skein {
     /// What goes to and fro.
     block: Option<Block>,
     answers: bool,
+    /// How they wait at the moment.
+    way: usize,
 }
 
 pub(super) fn make(path: &str, answers: bool, _: Ends) -> Box<dyn Rival> {
@@ -35,14 +40,14 @@ pub(super) fn make(path: &str, answers: bool, _: Ends) -> Box<dyn Rival> {
     if let Some(link) = &mut link {
         link.send(domain.arena().envelope().expect("memory"), 0).expect("room for a greeting");
     }
-    Box::new(Skein { domain, exchange, inbox, link, block: None, answers })
+    Box::new(Skein { domain, exchange, inbox, link, block: None, answers, way: 0 })
 }
 
 impl Skein {
     fn receive(&mut self, way: usize) -> Block {
         loop {
             let arrived = match way {
-                ASLEEP.. => self.inbox.wait(LONG),
+                WAITING.. => self.inbox.wait(LONG),
                 _ => self.inbox.recv(),
             };
             match arrived.expect("memory") {
@@ -62,7 +67,10 @@ impl Skein {
     }
 
     fn set_way(&mut self, way: usize) {
-        self.inbox.set_spin(if way >= ASLEEP { Duration::ZERO } else { Duration::MAX });
+        if way != self.way {
+            self.inbox.set_spin(if way >= ASLEEP { Duration::ZERO } else { SPIN });
+            self.way = way;
+        }
     }
 }
 
