@@ -1,8 +1,9 @@
 --- WebSocket (RFC 6455) over sockets of skynet: servers by callbacks, clients by `read` and `write`.
 ---
 --- Client frames are masked. Frames that break the protocol (reserved bits, unknown kinds, fragments out of order, long control
---- frames) end the connection with status 1002, messages that are too long with 1009. Frames of clients without a mask are
---- accepted: skynet's own client sends such.
+--- frames, lengths with needless bytes) end the connection with status 1002, messages that are too long with 1009; a close frame that says
+--- what none may say is answered with 1002 or 1007, and its callback gets it as it is. What skynet's own client does is accepted unless
+--- `strict` is asked for: frames without a mask, texts that are no UTF-8, a request without a host.
 local skynet = require "skynet"
 local crypt = require "skynet.crypt"
 local socket = require "skynet.socket"
@@ -24,7 +25,7 @@ local CLOSE <const>, PING <const>, PONG <const> = 8, 9, 10
 local OPCODE <const> = { text = TEXT, binary = BINARY }
 local FORMAT <const> = { [TEXT] = "text", [BINARY] = "binary" }
 
-local PROTOCOL_ERROR <const>, TOO_LONG <const>, INTERNAL_ERROR <const> = 1002, 1009, 1011
+local PROTOCOL_ERROR <const>, NO_UTF8 <const>, TOO_LONG <const>, INTERNAL_ERROR <const> = 1002, 1007, 1009, 1011
 
 local websocket = {}
 
@@ -39,6 +40,7 @@ local websocket = {}
 ---@field handle table?
 ---@field addr string?
 ---@field real_ip string?
+---@field strict boolean?  what skynet's client does wrong is refused, too
 ---@field closed boolean?  we sent a close frame
 
 ---@type table<integer, http.websocket.Side>
@@ -130,17 +132,22 @@ local function read_frame(side, room)
     if opcode >= CLOSE and (size > 125 or first & 0x80 == 0) then
         violation(side, PROTOCOL_ERROR, "control frame is too long or in parts")
     end
-    if masked and side.mode == "client" then violation(side, PROTOCOL_ERROR, "server frame is masked") end
-    local head = 2
+    if masked then
+        if side.mode == "client" then violation(side, PROTOCOL_ERROR, "server frame is masked") end
+    elseif side.strict then
+        violation(side, PROTOCOL_ERROR, "client frame is not masked")
+    end
+    local head, least = 2, 0
     if size == 126 then
         buffer, at = need(side, 4)
         size = unpack(">I2", buffer, at + 2)
-        head = 4
+        head, least = 4, 126
     elseif size == 127 then
         buffer, at = need(side, 10)
         size = unpack(">i8", buffer, at + 2)
-        head = 10
+        head, least = 10, 0x10000
     end
+    if size >= 0 and size < least then violation(side, PROTOCOL_ERROR, "payload_len has needless bytes") end
     if size < 0 or (opcode < CLOSE and size > room) then
         violation(side, TOO_LONG, "payload_len is too large")
     end
@@ -166,6 +173,24 @@ local function close_reason(payload)
     end
 end
 
+--- Whether a close frame may say so: RFC 6455 §7.4, and the codes registered since.
+local function may_be_sent(code)
+    return code >= 3000 and code < 5000 or code >= 1000 and code < 1015 and code ~= 1004 and code ~= 1005 and code ~= 1006
+end
+
+--- What answers a close frame: nothing, or the status of what is wrong with it.
+local function close_answer(payload)
+    if payload == "" then return "" end
+    if #payload == 1 or not may_be_sent((unpack(">I2", payload))) then return pack(">I2", PROTOCOL_ERROR) end
+    return utf8.len(payload, 3) and "" or pack(">I2", NO_UTF8)
+end
+
+--- A whole message, if its kind lets it be.
+local function message_of(side, payload, kind)
+    if kind == TEXT and side.strict and not utf8.len(payload) then violation(side, NO_UTF8, "text is no UTF-8") end
+    return payload, kind
+end
+
 --- Reads until a message is complete. Control frames go to `control`, which may say that it is over.
 ---@async
 ---@param side http.websocket.Side
@@ -182,10 +207,10 @@ local function read_message(side, control)
             if not parts then violation(side, PROTOCOL_ERROR, "continuation of nothing") end
             total = total + #payload
             parts[#parts + 1] = payload
-            if final then return table.concat(parts), kind end
+            if final then return message_of(side, table.concat(parts), kind) end
         else
             if parts then violation(side, PROTOCOL_ERROR, "message inside of a message") end
-            if final then return payload, opcode end
+            if final then return message_of(side, payload, opcode) end
             parts, total, kind = { payload }, #payload, opcode
         end
     end
@@ -257,8 +282,9 @@ end
 local function accept_key(key) return crypt.base64encode(crypt.sha1(key .. GUID)) end
 
 --- What a request to upgrade lacks: the status and text of the refusal, or nothing.
-local function refusal(method, header)
+local function refusal(side, method, header)
     if method ~= "GET" then return 400, "need GET method" end
+    if side.strict and type(header.host) ~= "string" then return 400, "need one Host" end
     if not has_word(header.connection, "upgrade") then return 426, "need upgrade connection" end
     if not has_word(header.upgrade, "websocket") then return 426, "need websocket upgrade" end
     if header["sec-websocket-version"] ~= "13" then return 426, "need websocket version 13" end
@@ -289,7 +315,7 @@ local function answer_handshake(side, upgrade)
         header = internal.parseheader(lines, 2, {})
         if not header then return nil, 400, "invalid header" end
     end
-    local status, text = refusal(method, header)
+    local status, text = refusal(side, method, header)
     if status then return nil, status, text end
     local fields = {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
@@ -330,7 +356,7 @@ local function serve(side)
             -- Answered once; to our own close frame this is the answer.
             if not side.closed then
                 side.closed = true
-                write_frame(side, CLOSE, "")
+                write_frame(side, CLOSE, close_answer(payload))
             end
             return true
         end
@@ -349,7 +375,7 @@ local function run_server(side, upgrade)
     notify(side, "connect")
     local header, url, text = answer_handshake(side, upgrade)
     if not header then
-        httpd.write_response(side.write, url, text)
+        httpd.write_response(side.write, url, text, url == 426 and { ["sec-websocket-version"] = "13" } or nil)
         return
     end
     local ip = header["x-real-ip"]
@@ -366,7 +392,8 @@ end
 ---@param handle table
 ---@param protocol ("ws"|"wss")?
 ---@param addr string?        where it came from, for `addrinfo`
----@param options { upgrade: { header: table, method: string, url: string }? }?  the request was read by somebody else
+---@param options { upgrade: { header: table, method: string, url: string }?, strict: boolean? }?  `upgrade`: the request was read by
+---somebody else; `strict`: what skynet's own client does wrong is refused as well
 ---@return boolean ok         false: something else than the connection failed
 ---@return string? err
 function websocket.accept(id, handle, protocol, addr, options)
@@ -380,7 +407,7 @@ function websocket.accept(id, handle, protocol, addr, options)
         socket.close(id)
         return false, side
     end
-    side.handle = handle
+    side.handle, side.strict = handle, options and options.strict
     if handle.warning then
         socket.warning(id, function(_, kib) handle.warning(side, kib) end)
     end
@@ -484,7 +511,7 @@ function websocket.read(id)
     if message then return message end
     if not side.closed then
         side.closed = true
-        pcall(write_frame, side, CLOSE, "")
+        pcall(write_frame, side, CLOSE, close_answer(reason))
     end
     close_side(side)
     return false, reason

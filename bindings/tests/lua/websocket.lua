@@ -43,7 +43,7 @@ local function settle()
     return text
 end
 
-local port
+local port, strict_port
 
 local function check_client()
     local id = websocket.connect("ws://127.0.0.1:" .. port .. "/room?x=1", { ["X-Mine"] = "yes" })
@@ -89,8 +89,8 @@ local HANDSHAKE <const> = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nCo
     .. "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
 --- A connection after its handshake, spoken by hand.
-local function raw()
-    local fd = socket.open("127.0.0.1", port)
+local function raw(its_port)
+    local fd = socket.open("127.0.0.1", its_port or port)
     socket.write(fd, HANDSHAKE)
     local header = socket.readline(fd, "\r\n\r\n")
     -- The example of RFC 6455.
@@ -130,8 +130,8 @@ end
 
 --- Frames that break the protocol: a close frame with its status, the end, and the server goes on.
 local function check_violations()
-    local function violates(what, status, bytes)
-        local fd = raw()
+    local function violates(what, status, bytes, its_port)
+        local fd = raw(its_port)
         socket.write(fd, bytes)
         local all = socket.readall(fd) or ""
         check.eq(what, all:sub(1, 1), "\x88")
@@ -147,6 +147,35 @@ local function check_violations()
     violates("long ping", 1002, "\x89\xfe\0\x7e1234")
     violates("too long", 1009, "\x82\xff" .. string.pack(">I8", 256 * 1024 + 1) .. "1234")
     violates("length without end", 1009, "\x82\xff" .. ("\xff"):rep(8) .. "1234")
+    violates("two needless bytes of length", 1002, "\x82\xfe\0\x7d1234")
+    violates("eight needless bytes of length", 1002, "\x82\xff" .. string.pack(">I8", 65535) .. "1234")
+    violates("no mask", 1002, "\x81\1u", strict_port)
+    violates("no UTF-8", 1007, masked(0x81, "\xc3\x28"), strict_port)
+    violates("half a letter", 1007, masked(0x01, "a\xc3") .. masked(0x80, "b"), strict_port)
+    violates("a surrogate", 1007, masked(0x81, "\xed\xa0\x80"), strict_port)
+    -- A letter may lie in two fragments, and bytes are no text.
+    local split = raw(strict_port)
+    socket.write(split, masked(0x01, "\xc3") .. masked(0x80, "\xa4") .. masked(0x82, "\xff"))
+    check.eq("a letter in two fragments", socket.read(split, 4), "\x81\2ä")
+    check.eq("bytes are no text", socket.read(split, 3), "\x82\1\xff")
+    socket.close(split)
+    settle()
+    -- Close frames that none may send: the callback gets them as they are, and the answer says what is wrong.
+    for _, case in ipairs {
+        { "x", 1002, "close nil nil" },
+        { "\0\0", 1002, "close nil nil" },
+        { "\3\xe7r", 1002, "close 999 r" },
+        { "\3\xecr", 1002, "close 1004 r" },
+        { "\3\xedr", 1002, "close 1005 r" },
+        { "\3\xeer", 1002, "close 1006 r" },
+        { "\3\xf7r", 1002, "close 1015 r" },
+        { "\x0b\xb7r", 1002, "close 2999 r" },
+        { "\x13\x88r", 1002, "close 5000 r" },
+        { "\3\xe8\xc3(", 1007, "close 1000 \xc3(" },
+    } do
+        violates("close frame", case[2], masked(0x88, case[1]))
+        check.contains("close frame", settle(), case[3])
+    end
     local part = ("x"):rep(100)
     local many = { masked(0x02, part) }
     for i = 2, 2700 do
@@ -155,12 +184,15 @@ local function check_violations()
     violates("too long in parts", 1009, table.concat(many))
     settle()
 
-    local function refused(what, status, text)
-        local fd = socket.open("127.0.0.1", port)
+    local function refused(what, status, text, its_port)
+        local fd = socket.open("127.0.0.1", its_port or port)
         socket.write(fd, text)
-        check.contains(what, socket.readall(fd) or "", "HTTP/1.1 " .. status)
+        local answer = socket.readall(fd) or ""
+        check.contains(what, answer, "HTTP/1.1 " .. status)
+        check.eq(what, answer:find("sec-websocket-version: 13", 1, true) ~= nil, status == 426)
         socket.close(fd)
     end
+    refused("no host", 400, (HANDSHAKE:gsub("Host: x\r\n", "")), strict_port)
     refused("method", 400, (HANDSHAKE:gsub("GET", "PUT")))
     refused("upgrade", 426, (HANDSHAKE:gsub("Upgrade: websocket", "Upgrade: h2c")))
     refused("connection", 426, (HANDSHAKE:gsub("keep%-alive, Upgrade", "close")))
@@ -195,6 +227,8 @@ check.run("websocket", function()
     local listener
     listener, _, port = socket.listen("127.0.0.1", 0)
     socket.start(listener, serve)
+    listener, _, strict_port = socket.listen("127.0.0.1", 0)
+    socket.start(listener, function(fd, addr) websocket.accept(fd, handle, "ws", addr, { strict = true }) end)
     check_client()
     if check.skein then
         check_frames()
