@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use serde_json::{Value as Json, json};
 use sha1::{Digest, Sha1};
 use skein_vm::mlua::LuaString;
-use support::{Probe, hex, unhex};
+use support::{Probe, hex, node, receive, seat, unhex};
 
 /// Blocks come as messages to a callback that keeps them; `step` then shows them to `filter` as a service does.
 const PRELUDE: &str = r#"
@@ -272,4 +275,76 @@ fn a_message_that_lies_is_an_error_and_keeps_its_block() {
     assert!(probe.error("message, sz = take() netpack.filter(queue, message, sz)").contains("out of range"));
     probe.eval::<()>("core.trash(message, sz) core.trash(payload, length)");
     assert_eq!(probe.state.blocks_in_hand(), 0);
+}
+
+/// A body that came in pieces was put together by a copy, whatever its size.
+#[test]
+fn a_large_body_is_read_straight_into_its_own_block() {
+    let node = node(|_| ());
+    node.start().unwrap();
+    let probe = Probe::of(seat(&node));
+    let owner = probe.state.context().handle();
+    probe.eval::<()>(
+        r#"
+        local netpack, driver = require "skynet.netpack", require "skynet.socketdriver"
+        driver.start(driver.listen("127.0.0.1", 0))
+        local queue
+        local event = {}
+        function event.init(_, _, at) if at > 0 then port = at end end
+        function event.open(fd) driver.start(fd) end
+        function event.data(_, packet, size) body = netpack.tostring(packet, size) end
+        function event.more() for _, packet, size in netpack.pop, queue do event.data(_, packet, size) end end
+        function event.close() closed = true end
+        core.callback(function(_, message, size)
+            local found = table.pack(netpack.filter(queue, message, size))
+            queue = found[1]
+            if found[2] then event[found[2]](table.unpack(found, 3, found.n)) end
+        end)
+        "#,
+    );
+    let step = || probe.deliver(receive(&probe, owner));
+    let body = || probe.globals.get::<Option<LuaString>>("body").unwrap().map(|it| it.as_bytes().to_vec());
+    let port = std::iter::repeat_with(|| {
+        step();
+        probe.globals.get::<Option<u16>>("port").unwrap()
+    });
+    let port = port.take(8).find_map(|it| it).expect("the listener says its port");
+    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let sent: Vec<u8> = (0..60_000_u32).map(|it| (it % 251) as u8).collect();
+    // What is started is told of, and then its connection, and then what that one brings.
+    let header = (sent.len() as u16).to_be_bytes();
+    peer.write_all(&[&b"\0\x03abc"[..], &header, &sent[..100]].concat()).unwrap();
+    while body().is_none() {
+        step();
+    }
+    assert_eq!(body().unwrap(), b"abc");
+    let copied = node.network().counters().copied;
+    for round in 0..3 {
+        let before = node.network().counters().read;
+        let begun = if round == 0 { 100 } else { 0 };
+        for piece in sent[begun..].chunks(17_000) {
+            let already = node.network().counters().read;
+            peer.write_all(piece).unwrap();
+            while node.network().counters().read < already + piece.len() as u64 {
+                std::thread::yield_now();
+            }
+        }
+        // One event, whatever the number of packets.
+        step();
+        assert!(body().unwrap() == sent, "round {round}");
+        assert_eq!(node.network().counters().read - before, (sent.len() - begun) as u64);
+        peer.write_all(&header).unwrap();
+        step();
+    }
+    assert_eq!(node.network().counters().copied, copied, "nothing but what had come with the header");
+    // The end comes before the body does.
+    peer.write_all(&sent[..10]).unwrap();
+    drop(peer);
+    while !probe.eval::<bool>("return closed == true") {
+        step();
+    }
+    assert_eq!(probe.state.blocks_in_hand(), 0);
+    drop(probe);
+    node.abort();
+    node.wait();
 }

@@ -207,3 +207,31 @@ fn a_packet_is_not_copied_on_its_way_from_gate_to_agent_to_a_third_service_to_an
     // What was written is counted after the peer may have read it: the last packet is perhaps not in it yet.
     assert!(counters.written >= 39 * 50_000 && counters.read >= 2_000_000, "{counters:?}");
 }
+
+/// A packet that did not come in one read was put together by a copy, whatever its size.
+#[test]
+fn a_large_packet_that_comes_in_pieces_is_read_straight_into_its_own_block() {
+    let door = Door::new("L", 10);
+    let (id, mut peer) = door.client();
+    let (agent, heard) = door.world.ear();
+    door.command(&format!("forward {id} :{:x} :1", agent.handle().0));
+    let bytes: Vec<u8> = (0..250_000_u32).map(|it| (it % 251) as u8).collect();
+    let header = (bytes.len() as u32).to_be_bytes();
+    let read = || door.world.node.network().counters().read;
+    let mut expected = 0;
+    for round in 0..4 {
+        // A length in two pieces, and a body in many.
+        for (at, piece) in [&header[..1], &header[1..]].into_iter().chain(bytes.chunks(100_000)).enumerate() {
+            expected += piece.len() as u64;
+            peer.write_all(piece).unwrap();
+            assert!(common::eventually(|| read() == expected));
+            // Who reads holds the socket until the gate was told; and the gate answers in the order of what it is told.
+            door.world.node.network().queued(id);
+            door.command(&format!("settle {round} {at}"));
+            door.world.log_until(&format!("[gate] Unknown command : settle {round} {at}"));
+        }
+        let packet = hear(&heard).body.unwrap();
+        assert!(packet == bytes, "round {round}");
+    }
+    assert_eq!(door.world.node.network().counters().copied, 0);
+}

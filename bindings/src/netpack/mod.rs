@@ -121,7 +121,12 @@ unsafe extern "C-unwind" fn filter(state: *mut lua_State) -> c_int {
                 None => Fed::One(queue::only(service.arena, block)?),
                 Some(slot) => {
                     let mut queue = slot.value.borrow_mut();
-                    queue.get_or_insert_default().feed(service.arena, event.id, block)?
+                    queue.get_or_insert_default().feed(
+                        service.arena,
+                        event.id,
+                        block,
+                        &mut expecter(service),
+                    )?
                 }
             };
             Ok(match fed {
@@ -165,6 +170,16 @@ unsafe extern "C-unwind" fn filter(state: *mut lua_State) -> c_int {
             Ok(Found::Event(event)) => push_event(state, event),
         }
         ffi::lua_gettop(state)
+    }
+}
+
+/// Asks a socket of the service for a body in one block. Should there be no room, it comes in pieces.
+fn expecter(service: &ServiceState) -> impl FnMut(i32, u64, usize, &[u8]) -> bool {
+    let owner = service.ctx.handle();
+    move |id, taken, size, begun| {
+        let copy = |into: &mut [u8]| into.copy_from_slice(begun);
+        let network = service.ctx.node().network();
+        network.expect(owner, id, taken, size, begun.len(), copy).unwrap_or(false)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Packets with their length in front, out of the blocks that a stream brings.
 //!
 //! A packet that came whole is a part of its block, and is not copied. One that came in pieces is put together in a block that grows
-//! with what has come, so that a length costs nothing before its bytes are there.
+//! with what has come, so that a length costs nothing before its bytes are there. Of a large one that has hardly begun the socket is asked
+//! for the rest: then its body comes as one block that was read into where it is.
 
 use skein_arena::{Arena, Block, Error};
 
@@ -9,6 +10,12 @@ use skein_arena::{Arena, Block, Error};
 pub(super) const MOST: usize = 1 << 24;
 /// Room that a packet in pieces has to begin with.
 const FIRST_ROOM: usize = 64 << 10;
+/// A body of so many bytes is worth asking the socket for.
+const WORTH_ASKING: usize = 16 << 10;
+
+/// Asks the socket for a block of a body: how many bytes it has brought, the size of the body, and what is there of it. Whether the block
+/// will come.
+pub(super) type Expect<'a> = dyn FnMut(u64, usize, &[u8]) -> bool + 'a;
 
 /// How many bytes the length has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +49,10 @@ pub(super) struct Framer {
     known: usize,
     /// The body so far, and how long it will be.
     body: Option<(Block, usize)>,
+    /// Bytes of the stream, without those that will come again: the same that the socket layer counts.
+    taken: u64,
+    /// So many bytes come in one block.
+    whole: Option<usize>,
 }
 
 impl Framer {
@@ -54,8 +65,18 @@ impl Framer {
         arena: Arena,
         header: Header,
         data: Block,
+        expect: &mut Expect<'_>,
         mut packet: impl FnMut(Block),
     ) -> Result<(), Broken> {
+        self.taken += data.len() as u64;
+        if let Some(len) = self.whole.take() {
+            if data.len() == len {
+                packet(data);
+                return Ok(());
+            }
+            // The socket gave up waiting for all of it.
+            self.begin(arena, len)?;
+        }
         let data = data.share();
         let mut at = 0;
         while at < data.len() {
@@ -85,11 +106,24 @@ impl Framer {
                 packet(arena.forward_part(data.clone(), at, len)?);
                 at += len;
             } else if len > 0 {
-                let mut body = arena.alloc(len.min(FIRST_ROOM))?;
-                body.truncate(0);
-                self.body = Some((body, len));
+                let begun = &data[at..];
+                // With most of it here, to put it together later is as cheap.
+                if len >= WORTH_ASKING && begun.len() <= len / 2 && expect(self.taken, len, begun) {
+                    self.taken -= begun.len() as u64;
+                    self.whole = Some(len);
+                    break;
+                }
+                self.begin(arena, len)?;
             }
         }
+        Ok(())
+    }
+
+    /// A body of `len` bytes, of which there are none.
+    fn begin(&mut self, arena: Arena, len: usize) -> Result<(), Error> {
+        let mut body = arena.alloc(len.min(FIRST_ROOM))?;
+        body.truncate(0);
+        self.body = Some((body, len));
         Ok(())
     }
 }
@@ -105,7 +139,8 @@ mod tests {
         let arena = Arena::private(&Options::default()).unwrap();
         let (mut framer, mut all) = (Framer::default(), Vec::new());
         for part in stream.chunks(step) {
-            framer.feed(arena, header, arena.copy_from(part).unwrap(), |it| all.push(it.to_vec()))?;
+            let part = arena.copy_from(part).unwrap();
+            framer.feed(arena, header, part, &mut |_, _, _| false, |it| all.push(it.to_vec()))?;
         }
         Ok(all)
     }

@@ -233,9 +233,15 @@ impl Gate {
     fn came(&mut self, ctx: &Arc<ServiceContext>, id: i32, data: Block) {
         let mut connection = self.connections.remove(&id).expect("the caller looked");
         let (agent, client) = (connection.agent, connection.client);
-        let broken = connection.framer.feed(ctx.node().arena(), self.header, data, |packet| {
-            self.forward(ctx, id, agent, client, packet);
-        });
+        let mut expect = |taken, size, begun: &[u8]| {
+            let copy = |into: &mut [u8]| into.copy_from_slice(begun);
+            // Without room it comes in pieces.
+            ctx.node().network().expect(ctx.handle(), id, taken, size, begun.len(), copy).unwrap_or(false)
+        };
+        let broken =
+            connection.framer.feed(ctx.node().arena(), self.header, data, &mut expect, |packet| {
+                self.forward(ctx, id, agent, client, packet);
+            });
         let Err(broken) = broken else {
             self.connections.insert(id, connection);
             return;
