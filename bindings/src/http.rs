@@ -8,6 +8,8 @@
 use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
 
+use memchr::{memchr_iter, memchr3};
+
 use crate::raw::{check_bytes, ffi, lua_State, set_functions};
 
 /// Fields that stand in one line each.
@@ -47,9 +49,14 @@ fn trimmed(text: &[u8]) -> &[u8] {
     &text[from..to]
 }
 
+/// Where `what`, which begins with a CR, first stands.
+fn first(text: &[u8], what: &[u8]) -> Option<usize> {
+    memchr_iter(b'\r', text).find(|at| text[*at..].starts_with(what))
+}
+
 /// Cuts the first line off.
 fn line(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = text.windows(2).position(|it| it == b"\r\n")?;
+    let at = first(text, b"\r\n")?;
     Some((&text[..at], &text[at + 2..]))
 }
 
@@ -80,7 +87,7 @@ unsafe extern "C-unwind" fn head(state: *mut lua_State) -> c_int {
             ffi::lua_pushinteger(state, 3);
             return 1;
         }
-        let Some(end) = text.windows(4).position(|it| it == b"\r\n\r\n") else { return 0 };
+        let Some(end) = first(text, b"\r\n\r\n") else { return 0 };
         // With the line end of the last line.
         let Some((request, mut fields)) = line(&text[..end + 2]) else { return 0 };
         ffi::lua_pushnil(state);
@@ -89,7 +96,7 @@ unsafe extern "C-unwind" fn head(state: *mut lua_State) -> c_int {
         let mut framing = true;
         while good && let Some((one, rest)) = line(fields) {
             good = match one.split_first() {
-                _ if one.iter().any(|it| matches!(it, b'\r' | b'\n' | 0)) => false,
+                _ if memchr3(b'\r', b'\n', 0, one).is_some() => false,
                 Some((b'\t', more)) => !framing && continues(state, more),
                 _ => match one.iter().position(|it| *it == b':' || is_blank(*it)) {
                     Some(at) if at > 0 && one[at] == b':' => {

@@ -6,6 +6,7 @@ local httpd = {}
 
 local format = string.format
 local concat = table.concat
+local create = table.create
 local pairs, ipairs, type, tostring = pairs, ipairs, type, tostring
 
 local REASON <const> = {
@@ -94,7 +95,7 @@ end
 
 ---@async
 local function read_all(read, limit)
-    local header = {}
+    local header = create(0, 8)
     local behind, method, url, version, rest = read_head(read, header)
     if behind == nil then return 413 end
     if not method then

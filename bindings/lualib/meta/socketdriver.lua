@@ -58,6 +58,17 @@ function driver.drop(ptr, size) end
 ---@return boolean
 function driver.expect(buffer, pool, id, size) end
 
+--- For the field `direct` of the message class of sockets: as long as the class has this handler and this `unpack`, events of `sockets` that
+--- only change a field and wake a task take no task of their own. `skynet.socket` is made of it.
+---@param dispatch function
+---@param unpack function
+---@param sockets table<integer, table>  records by id
+---@param hooks table<integer, function>  events of closing that have one are the handler's
+---@param pool table
+---@param most integer  so are data with which more bytes than this are unread
+---@return table
+function driver.direct(dispatch, unpack, sockets, hooks, pool, most) end
+
 --- The number in 1 to 4 bytes, high byte first.
 ---@param bytes string
 ---@return integer

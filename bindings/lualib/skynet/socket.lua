@@ -5,6 +5,10 @@
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
 
+local running = coroutine.running
+local suspend, wakeup = skynet.wait, skynet.wakeup
+local readline, readall, pop = driver.readline, driver.readall, driver.pop
+
 ---@class skein.Socket
 ---@field id integer
 ---@field connected boolean
@@ -12,8 +16,8 @@ local driver = require "skynet.socketdriver"
 ---@field listening boolean?
 ---@field udp boolean?
 ---@field buffer userdata?  what came and nobody has read
----@field reader thread?  the task that waits
----@field want nil|integer|string|true  what it waits for: so many bytes (0: any), a separator, the end
+---@field reader thread|false|nil  the task that waits
+---@field want false|nil|integer|string|true  what it waits for: so many bytes (0: any), a separator, the end
 ---@field whole integer?  so many bytes come in one piece
 ---@field closer thread?  the task that closes while another one reads
 ---@field paused boolean?
@@ -51,7 +55,7 @@ local function wake(s)
     local reader = s.reader
     if reader then
         s.reader = nil
-        skynet.wakeup(reader)
+        wakeup(reader)
     end
 end
 
@@ -59,7 +63,7 @@ end
 ---@async
 local function wait(s)
     assert(not s.reader)
-    local me = coroutine.running()
+    local me = running()
     s.reader = me
     if s.whole and s.whole ~= s.want then
         -- Who wanted it waits no more.
@@ -71,8 +75,8 @@ local function wait(s)
         skynet.error(string.format("Resume socket (%d)", s.id))
         driver.start(s.id)
     end
-    skynet.wait(me)
-    if s.closer then skynet.wakeup(s.closer) end
+    suspend(me)
+    if s.closer then wakeup(s.closer) end
 end
 
 --- Stops reading. What was on its way is taken before the caller goes on.
@@ -101,6 +105,9 @@ local function connect(id, callback)
         connecting = true,
         buffer = not callback and driver.buffer() or nil,
         callback = callback,
+        -- There is room for them from the start.
+        reader = false,
+        want = false,
     }
     sockets[id] = s
     wait(s)
@@ -229,11 +236,15 @@ events[5] = on_error
 events[6] = on_udp
 events[7] = on_warning
 
+local function dispatch(_, _, kind, ...) events[kind](...) end
+
 skynet.register_protocol {
     name = "socket",
     id = skynet.PTYPE_SOCKET,
     unpack = driver.unpack,
-    dispatch = function(_, _, kind, ...) events[kind](...) end,
+    dispatch = dispatch,
+    -- What is usual is done as `on_data`, `on_connect` and `on_close` do it, without a task.
+    direct = driver.direct(dispatch, driver.unpack, sockets, close_hooks, pool, PAUSE_FROM),
 }
 
 -------------------------------------------------------------------------------------------------------------------------- opening
@@ -312,29 +323,29 @@ local function known(id) return assert(sockets[id]) end
 ---@return string|false
 ---@return string?
 function socket.read(id, size)
-    local s = known(id)
+    local s = sockets[id] or known(id)
     local buffer = s.buffer
     if size == nil then
-        local all = driver.readall(buffer, pool)
+        local all = readall(buffer, pool)
         if all ~= "" then return all end
         if not s.connected then return false, all end
         assert(not s.want)
         s.want = 0
         wait(s)
-        all = driver.readall(buffer, pool)
+        all = readall(buffer, pool)
         if all ~= "" then return all end
         return false, all
     end
-    local bytes = driver.pop(buffer, pool, size)
+    local bytes = pop(buffer, pool, size)
     if bytes then return bytes end
-    if not s.connected or s.closer then return false, driver.readall(buffer, pool) end
+    if not s.connected or s.closer then return false, readall(buffer, pool) end
     assert(not s.want)
     s.want = size
     if size >= WHOLE_FROM and not s.whole and driver.expect(buffer, pool, id, size) then s.whole = size end
     wait(s)
-    bytes = driver.pop(buffer, pool, size)
+    bytes = pop(buffer, pool, size)
     if bytes then return bytes end
-    return false, driver.readall(buffer, pool)
+    return false, readall(buffer, pool)
 end
 
 --- Everything until the peer closes. false if it has closed before and nothing is left.
@@ -344,14 +355,14 @@ end
 function socket.readall(id)
     local s = known(id)
     if not s.connected then
-        local rest = driver.readall(s.buffer, pool)
+        local rest = readall(s.buffer, pool)
         return rest ~= "" and rest
     end
     assert(not s.want)
     s.want = true
     wait(s)
     s.want = nil
-    return driver.readall(s.buffer, pool)
+    return readall(s.buffer, pool)
 end
 
 --- What is before the next separator. At the end of the stream: false and the rest.
@@ -362,16 +373,17 @@ end
 ---@return string?
 function socket.readline(id, separator)
     separator = separator or "\n"
-    local s = known(id)
-    local line = driver.readline(s.buffer, pool, separator)
+    local s = sockets[id] or known(id)
+    local buffer = s.buffer
+    local line = readline(buffer, pool, separator)
     if line then return line end
-    if not s.connected then return false, driver.readall(s.buffer, pool) end
+    if not s.connected then return false, readall(buffer, pool) end
     assert(not s.want)
     s.want = separator
     wait(s)
-    line = driver.readline(s.buffer, pool, separator)
+    line = readline(buffer, pool, separator)
     if line then return line end
-    return false, driver.readall(s.buffer, pool)
+    return false, readall(buffer, pool)
 end
 
 --- Waits for the next event, and takes nothing. Whether the socket is still connected.

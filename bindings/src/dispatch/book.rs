@@ -81,7 +81,7 @@ pub(super) enum Arrived {
 pub(super) struct Sleeper {
     pub(super) session: i32,
     /// A wake-up for it is in the queue.
-    woken: bool,
+    pub(super) woken: bool,
 }
 
 /// A wake-up in the queue.

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use skein_runtime::{Handle, Message};
+use skein_runtime::{Handle, Message, MessageType};
 
 use super::book::{Arrived, Fork};
 use super::run::Wake;
@@ -140,6 +140,10 @@ impl Dispatcher {
     }
 
     unsafe fn request(&self, service: &ServiceState, from: *mut lua_State, message: Incoming) {
+        // SAFETY: by the caller's promise.
+        if message.ty == MessageType::SOCKET.0 && unsafe { self.handle_directly(service, from, message) } {
+            return;
+        }
         let desk = self.desk.get();
         // SAFETY: by the caller's promise; the desk has room, and what lies on it here is cut before Lua runs.
         unsafe {
@@ -251,7 +255,7 @@ impl Dispatcher {
     }
 
     /// All woken tokens, then one failed session, then woken tokens again, until both are empty.
-    unsafe fn drain(&self, service: &ServiceState, from: *mut lua_State) {
+    pub(super) unsafe fn drain(&self, service: &ServiceState, from: *mut lua_State) {
         loop {
             let (task, wake) = {
                 let mut book = self.book.borrow_mut();

@@ -67,6 +67,7 @@ mod answer;
 mod book;
 mod call;
 mod cycle;
+mod direct;
 mod end;
 mod late;
 mod look;
@@ -155,7 +156,9 @@ mod desk {
     pub(super) const TIMERS: c_int = 19;
     /// The word of a task that waits.
     pub(super) const SUSPEND: c_int = 20;
-    pub(super) const SLOTS: c_int = 20;
+    /// The name of another field of a class.
+    pub(super) const DIRECT: c_int = 21;
+    pub(super) const SLOTS: c_int = 21;
 }
 
 /// Registry keys, by address.
@@ -410,6 +413,7 @@ pub unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
         ffi::lua_setfield(state, -2, c"__gc".as_ptr());
         ffi::lua_createtable(state, 0, 0);
         ffi::lua_pushvalue(state, 4);
+        ffi::lua_pushstring(state, c"direct".as_ptr());
         debug_assert_eq!(ffi::lua_gettop(state) - top, desk::SLOTS);
         ffi::lua_xmove(state, desk, desk::SLOTS);
 

@@ -16,15 +16,20 @@ use super::{pool, service};
 use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise};
 use crate::state::ServiceState;
 
-/// Says that a userdata is ours.
-const MAGIC: u64 = u64::from_ne_bytes(*b"skbuffer");
+/// Says that a userdata is ours, with its address.
+const MAGIC: usize = usize::from_ne_bytes(*b"skbuffer");
 /// A piece becomes a string without a copy from this size on.
 const WORTHWHILE: usize = 1024;
 
 #[repr(C)]
 struct Buffer {
-    magic: u64,
+    tag: usize,
     stream: Stream,
+}
+
+/// What the tag of a buffer at `address` is: what nobody else can have written there.
+fn tag(address: usize) -> usize {
+    address.rotate_left(7) ^ (collect as *const () as usize) ^ MAGIC
 }
 
 /// Pushes the metatable of buffers.
@@ -37,9 +42,7 @@ pub(super) unsafe fn open(state: *mut lua_State) {
         ffi::lua_createtable(state, 0, 2);
         ffi::lua_pushboolean(state, 0);
         ffi::lua_setfield(state, -2, c"__metatable".as_ptr());
-        // The function finds the metatable where the others do.
-        ffi::lua_pushvalue(state, -1);
-        ffi::lua_pushcclosure(state, collect, 1);
+        ffi::lua_pushcfunction(state, collect);
         ffi::lua_setfield(state, -2, c"__gc".as_ptr());
     }
 }
@@ -47,32 +50,28 @@ pub(super) unsafe fn open(state: *mut lua_State) {
 /// The buffer at `index`.
 ///
 /// # Safety
-/// Upvalue 1 is the metatable of buffers, and a slot is free. The answer is good while the value stays in its slot, and nobody else
-/// may look at the buffer meanwhile.
-unsafe fn buffer<'a>(state: *mut lua_State, index: c_int) -> Option<&'a mut Stream> {
-    // SAFETY: by the caller's promise; a userdata with this metatable and size was made by `new`, unless somebody used `debug`, and
-    // then the magic is not there. What the collector has seen is empty, and as good as new.
+/// `index` is acceptable. The answer is good while the value stays in its slot, and nobody else may look at the buffer meanwhile.
+pub(super) unsafe fn find<'a>(state: *mut lua_State, index: c_int) -> Option<&'a mut Stream> {
+    // SAFETY: by the caller's promise; words are read only of a full userdata that has them, and one with this tag was made by `new`. What
+    // the collector has seen is empty, and as good as new.
     unsafe {
-        if ffi::lua_type(state, index) != ffi::LUA_TUSERDATA || ffi::lua_getmetatable(state, index) == 0 {
+        if ffi::lua_type(state, index) != ffi::LUA_TUSERDATA
+            || ffi::lua_rawlen(state, index) as usize != size_of::<Buffer>()
+        {
             return None;
         }
-        let same = ffi::lua_rawequal(state, -1, ffi::lua_upvalueindex(1)) != 0;
-        ffi::lua_settop(state, -2);
         let at = ffi::lua_touserdata(state, index).cast::<Buffer>();
-        let ours = same
-            && ffi::lua_rawlen(state, index) as usize == size_of::<Buffer>()
-            && (&raw const (*at).magic).read() == MAGIC;
-        ours.then(|| &mut (*at).stream)
+        ((&raw const (*at).tag).read() == tag(at.addr())).then(|| &mut (*at).stream)
     }
 }
 
 /// The buffer at `index`, or an error with skynet's text.
 ///
 /// # Safety
-/// As [`buffer`] and [`raise`].
+/// As [`find`] and [`raise`].
 pub(super) unsafe fn need<'a>(state: *mut lua_State, index: c_int, text: &str) -> &'a mut Stream {
     // SAFETY: by the caller's promise.
-    unsafe { buffer(state, index).unwrap_or_else(|| raise(state, Raise::new(text))) }
+    unsafe { find(state, index).unwrap_or_else(|| raise(state, Raise::new(text))) }
 }
 
 pub(super) const NEED: &str = "Need buffer object at param 1";
@@ -83,7 +82,7 @@ pub(super) unsafe extern "C-unwind" fn new(state: *mut lua_State) -> c_int {
     // setting the metatable raised.
     unsafe {
         let at = ffi::lua_newuserdatauv(state, size_of::<Buffer>(), 0).cast::<Buffer>();
-        at.write(Buffer { magic: MAGIC, stream: Stream::default() });
+        at.write(Buffer { tag: tag(at.addr()), stream: Stream::default() });
         ffi::lua_pushvalue(state, ffi::lua_upvalueindex(1));
         ffi::lua_setmetatable(state, -2);
     }
@@ -94,7 +93,7 @@ pub(super) unsafe extern "C-unwind" fn new(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn collect(state: *mut lua_State) -> c_int {
     // SAFETY: as above. An empty stream takes the place of the old one, in case that somebody calls again.
     unsafe {
-        if let Some(stream) = buffer(state, 1) {
+        if let Some(stream) = find(state, 1) {
             let _ = guard(|| {
                 *stream = Stream::default();
                 Ok(())

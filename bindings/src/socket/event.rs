@@ -46,6 +46,15 @@ pub(crate) fn claim(service: &ServiceState, address: usize) -> Option<usize> {
     Some(len)
 }
 
+/// Takes the block of `size` bytes that the message at `address` brought, once, past the hand. One of another size stays.
+pub(super) fn take(service: &ServiceState, address: usize, size: usize) -> Option<Block> {
+    service.hand.with_block(address, |message| {
+        let fits =
+            event::is_event(message) && Head::read(message).is_some_and(|(head, _)| head.ud as usize == size);
+        if fits { event::claim(message) } else { None }
+    })?
+}
+
 /// `driver.unpack(ptr, size): integer, integer, integer, string | lightuserdata, string?`: type, id, number, text or block, sender.
 pub(super) unsafe extern "C-unwind" fn unpack(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when these raise; Lua copies

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use memchr::memchr;
 use skein_arena::{Arena, Error, Kind, Payload, count_copied_in};
 
 /// Bytes that came, and that nobody has taken.
@@ -151,7 +152,7 @@ impl Stream {
         for (index, chunk) in self.chunks.iter().enumerate() {
             let bytes = chunk.rest();
             let mut from = self.searched.saturating_sub(begins).min(bytes.len());
-            while let Some(found) = bytes[from..].iter().position(|byte| *byte == first) {
+            while let Some(found) = memchr(first, &bytes[from..]) {
                 let at = from + found;
                 if begins + at + separator.len() > self.size {
                     // The rest may come with the next chunk.

@@ -1,6 +1,6 @@
 //! `skynet.socketdriver`: sockets for Lua.
 //!
-//! Twenty-eight raw functions under skynet's names and `expect`, which is ours (`crate::raw` has their rules): stream buffers, which are memory only
+//! Twenty-eight raw functions under skynet's names, and `expect` and `direct`, which are ours (`crate::raw` has their rules): stream buffers, which are memory only
 //! ([`buffer`]), and what the runtime's sockets can do ([`skein_runtime::socket`]). Their upvalues are the
 //! metatables of buffers and of pools.
 //!
@@ -17,6 +17,7 @@ mod address;
 mod buffer;
 mod control;
 mod data;
+pub(crate) mod direct;
 pub(crate) mod event;
 mod info;
 mod line;
@@ -25,7 +26,7 @@ mod send;
 mod udp;
 mod whole;
 
-const FUNCTIONS: [(&std::ffi::CStr, ffi::lua_CFunction); 29] = [
+const FUNCTIONS: [(&std::ffi::CStr, ffi::lua_CFunction); 30] = [
     (c"buffer", buffer::new),
     (c"push", buffer::push),
     (c"pop", buffer::pop),
@@ -34,6 +35,7 @@ const FUNCTIONS: [(&std::ffi::CStr, ffi::lua_CFunction); 29] = [
     (c"clear", buffer::clear),
     (c"readline", buffer::readline),
     (c"expect", whole::expect),
+    (c"direct", direct::direct),
     (c"header", event::header),
     (c"str2p", event::str2p),
     (c"unpack", event::unpack),

@@ -7,7 +7,7 @@
 //! The count is in a userdata under 1, one for each table.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 
 use skein_runtime::Handle;
 
@@ -20,13 +20,13 @@ const FIRST: u64 = 8;
 const MOST_DOUBLINGS: i64 = 9;
 /// Entries above which the log warns.
 const MANY: i64 = 32;
-/// Says that a userdata is ours.
-const MAGIC: u64 = u64::from_ne_bytes(*b"skpool\0\x01");
+/// Says that a userdata is ours, with its address.
+const MAGIC: usize = usize::from_ne_bytes(*b"skpool\0\x01");
 
 /// Nodes of one table.
 #[repr(C)]
 pub(super) struct Pool {
-    magic: u64,
+    tag: usize,
     nodes: Cell<u64>,
     used: Cell<u64>,
 }
@@ -44,26 +44,41 @@ pub(super) unsafe fn open(state: *mut lua_State) {
     }
 }
 
+impl Pool {
+    /// Counts one node more, if that needs no new entry.
+    pub(super) fn take_free(&self) -> bool {
+        let free = self.used.get() < self.nodes.get();
+        if free {
+            self.used.set(self.used.get() + 1);
+        }
+        free
+    }
+
+    /// Counts one node less.
+    pub(super) fn give_back(&self) {
+        self.used.set(self.used.get().saturating_sub(1));
+    }
+}
+
+/// What the tag of a count at `address` is: what nobody else can have written there.
+fn tag(address: usize) -> usize {
+    address.rotate_left(7) ^ (open as *const () as usize) ^ MAGIC
+}
+
 /// The userdata at the top of the stack, if it is a count.
 ///
 /// # Safety
-/// Upvalue 2 is the metatable; there is a value on the stack, and room for two.
-unsafe fn count(state: *mut lua_State) -> *const Pool {
-    // SAFETY: by the caller's promise. A userdata with our metatable and our size was made by `of`; the magic is for those whose
-    // metatable somebody changed by way of `debug`.
+/// There is a value on the stack. The answer is good while it stays there.
+pub(super) unsafe fn count<'a>(state: *mut lua_State) -> Option<&'a Pool> {
+    // SAFETY: by the caller's promise; words are read only of a full userdata that has them, and one with this tag was made by `take`.
     unsafe {
-        let at: *mut c_void = ffi::lua_touserdata(state, -1);
-        if ffi::lua_type(state, -1) != ffi::LUA_TUSERDATA || ffi::lua_getmetatable(state, -1) == 0 {
-            return std::ptr::null();
+        if ffi::lua_type(state, -1) != ffi::LUA_TUSERDATA
+            || ffi::lua_rawlen(state, -1) as usize != size_of::<Pool>()
+        {
+            return None;
         }
-        let same = ffi::lua_rawequal(state, -1, ffi::lua_upvalueindex(2)) != 0;
-        ffi::lua_settop(state, -2);
-        let pool = at.cast_const().cast::<Pool>();
-        if same && ffi::lua_rawlen(state, -1) as usize == size_of::<Pool>() && (*pool).magic == MAGIC {
-            pool
-        } else {
-            std::ptr::null()
-        }
+        let at = ffi::lua_touserdata(state, -1).cast_const().cast::<Pool>();
+        ((&raw const (*at).tag).read() == tag(at.addr())).then(|| &*at)
     }
 }
 
@@ -76,17 +91,18 @@ pub(super) unsafe fn take(state: *mut lua_State, service: &ServiceState, index: 
     unsafe {
         let top = ffi::lua_gettop(state);
         ffi::lua_rawgeti(state, index, 1);
-        let mut pool = count(state);
-        if pool.is_null() {
-            let made = ffi::lua_newuserdatauv(state, size_of::<Pool>(), 0).cast::<Pool>();
-            made.write(Pool { magic: MAGIC, nodes: Cell::new(0), used: Cell::new(0) });
-            ffi::lua_pushvalue(state, ffi::lua_upvalueindex(2));
-            ffi::lua_setmetatable(state, -2);
-            ffi::lua_pushvalue(state, -1);
-            ffi::lua_rawseti(state, index, 1);
-            pool = made;
-        }
-        let pool = &*pool;
+        let pool = match count(state) {
+            Some(pool) => pool,
+            None => {
+                let made = ffi::lua_newuserdatauv(state, size_of::<Pool>(), 0).cast::<Pool>();
+                made.write(Pool { tag: tag(made.addr()), nodes: Cell::new(0), used: Cell::new(0) });
+                ffi::lua_pushvalue(state, ffi::lua_upvalueindex(2));
+                ffi::lua_setmetatable(state, -2);
+                ffi::lua_pushvalue(state, -1);
+                ffi::lua_rawseti(state, index, 1);
+                &*made
+            }
+        };
         if pool.used.get() == pool.nodes.get() {
             let entries = ffi::lua_rawlen(state, index) as i64;
             let nodes = FIRST << entries.min(MOST_DOUBLINGS);
@@ -117,9 +133,7 @@ pub(super) unsafe fn give(state: *mut lua_State, index: c_int, nodes: usize) {
             return;
         }
         ffi::lua_rawgeti(state, index, 1);
-        let pool = count(state);
-        if !pool.is_null() {
-            let pool = &*pool;
+        if let Some(pool) = count(state) {
             pool.used.set(pool.used.get().saturating_sub(nodes as u64));
         }
         ffi::lua_settop(state, -2);

@@ -278,16 +278,62 @@ local function the_rest()
     check.eq("nothing left", mine, 1)
 end
 
-check.run("socket", function()
-    listener, ip, port = socket.listen("127.0.0.1", 0)
-    socket.start(listener, function(id)
-        accepted[#accepted + 1] = id
-        local co = waiting
-        if co then
-            waiting = nil
-            skynet.wakeup(co)
-        end
-    end)
+--- One of the locals that a function of the library uses.
+local function upvalue(f, name)
+    for i = 1, math.huge do
+        local found, value = debug.getupvalue(f, i)
+        assert(found, name)
+        if found == name then return value end
+    end
+end
+
+--- How many events of a usual connection reach the handler of the class.
+local function handled()
+    local class = skynet._proto.socket
+    local before, handler, calls = class.direct, class.dispatch, 0
+    class.dispatch = function(...)
+        calls = calls + 1
+        return handler(...)
+    end
+    if before then
+        class.direct = driver.direct(
+            class.dispatch,
+            class.unpack,
+            upvalue(socket.start, "sockets"),
+            upvalue(socket.start, "close_hooks"),
+            upvalue(socket.readline, "pool"),
+            128 * 1024
+        )
+    end
+    local id, peer = started()
+    socket.write(id, "a line\n")
+    check.eq("handled", socket.readline(peer), "a line")
+    socket.close(id)
+    check.eq("handled", socket.read(peer), false)
+    socket.close(peer)
+    class.direct, class.dispatch = before, handler
+    return calls
+end
+
+--- A handler that somebody puts in front of the library's sees all events.
+local function handlers_in_front()
+    local class = skynet._proto.socket
+    local handler, kinds = class.dispatch, {}
+    class.dispatch = function(session, source, kind, ...)
+        kinds[#kinds + 1] = kind
+        return handler(session, source, kind, ...)
+    end
+    local id, peer = started()
+    socket.write(id, "x")
+    check.eq("in front", socket.read(peer), "x")
+    socket.close(id)
+    socket.close(peer)
+    class.dispatch = handler
+    table.sort(kinds)
+    check.eq("in front", table.concat(kinds, " "), "1 2 2 3 3 4")
+end
+
+local function everything()
     opening()
     reading()
     one_reader()
@@ -299,4 +345,25 @@ check.run("socket", function()
     handing_over()
     datagrams()
     the_rest()
+end
+
+check.run("socket", function()
+    listener, ip, port = socket.listen("127.0.0.1", 0)
+    socket.start(listener, function(id)
+        accepted[#accepted + 1] = id
+        local co = waiting
+        if co then
+            waiting = nil
+            skynet.wakeup(co)
+        end
+    end)
+    everything()
+    if check.skein then
+        handlers_in_front()
+        check.eq("a connection that is taken is the handler's", handled(), 1)
+        -- The handler and what is done in its place do the same.
+        skynet._proto.socket.direct = nil
+        check.eq("all events are the handler's", handled(), 6)
+        everything()
+    end
 end)
