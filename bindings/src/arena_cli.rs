@@ -1,4 +1,4 @@
-//! `skein arena`: what is in the directory of a domain, alive or dead.
+//! `skein arena`: what is in the memory of a domain, alive or dead.
 //!
 //! For people and for scripts: the status is 0 if all is well, 1 if there is a problem or the domain could not be read. Only `sweep`
 //! changes anything.
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command};
 use skein_arena::{
     DomainError, Stats,
     check::{self, Reclamation, Report, SlotState},
@@ -21,11 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The command and its subcommands.
 pub fn command() -> Command {
-    let dir = || {
-        let dir = Arg::new("dir").value_name("DIR").value_parser(value_parser!(PathBuf)).required(true);
-        dir.help("The directory of the domain, /dev/shm/skein-<uid>-<name>")
+    let domain = || {
+        let domain = Arg::new("domain").value_name("DOMAIN").required(true);
+        domain.help("The domain's name, or its directory")
     };
-    let sub = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(dir());
+    let sub = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(domain());
     Command::new("arena")
         .about("Looks into the memory that the processes of a domain share")
         .subcommand_required(true)
@@ -42,13 +42,13 @@ pub fn command() -> Command {
 /// Whoever reads `out` went away.
 pub fn run(matches: &ArgMatches, out: &mut impl Write, errors: &mut impl Write) -> io::Result<u8> {
     let (name, matches) = matches.subcommand().expect("clap requires one");
-    let dir = matches.get_one::<PathBuf>("dir").expect("clap requires it");
-    let done = match name {
-        "check" => check::check(dir).map(|it| print_check(&it, out)),
-        "ls" => check::look(dir).map(|it| print_slots(&it, out)),
-        "stats" => check::look(dir).map(|it| print_stats(&it, out)),
-        _ => sweep(dir, out),
-    };
+    let dir = directory(matches.get_one::<String>("domain").expect("clap requires it"));
+    let done = dir.and_then(|dir| match name {
+        "check" => check::check(&dir).map(|it| print_check(&it, out)),
+        "ls" => check::look(&dir).map(|it| print_slots(&it, out)),
+        "stats" => check::look(&dir).map(|it| print_stats(&it, out)),
+        _ => sweep(&dir, out),
+    });
     match done {
         Ok(status) => status,
         Err(error) => {
@@ -57,6 +57,11 @@ pub fn run(matches: &ArgMatches, out: &mut impl Write, errors: &mut impl Write) 
             Ok(1)
         }
     }
+}
+
+/// Where a domain is: its name says so, or, if there is a slash in it, it is the directory.
+fn directory(domain: &str) -> Result<PathBuf, DomainError> {
+    if domain.contains('/') { Ok(PathBuf::from(domain)) } else { domain::path_of(domain) }
 }
 
 fn print_check(report: &Report, out: &mut impl Write) -> io::Result<u8> {

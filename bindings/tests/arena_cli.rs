@@ -73,3 +73,14 @@ fn the_domain_of_a_dead_process_is_listed_checked_and_swept() {
     assert!(status == 1 && text.starts_with("skein arena check: could not open "), "{text}");
     assert!(text.ends_with(": No such file or directory (os error 2)\n"), "{text}");
 }
+
+#[test]
+fn a_domain_is_named_as_in_a_config() {
+    let arena = |domain: &str| arena("ls", Path::new(domain));
+    let name = format!("nobody-{}", std::process::id());
+    let (status, text) = arena(&name);
+    assert!(status == 1 && text.contains("/dev/shm/skein-"), "{text}");
+    assert!(text.contains(&format!("-{name}: No such file or directory")), "{text}");
+    let (status, text) = arena("no body");
+    assert!(status == 1 && text.contains("\"no body\""), "{text}");
+}

@@ -2,7 +2,7 @@
 //!
 //! Broken by hand, one at a time, and caught:
 //! * `fetch_sub` in `release`: Release → Relaxed;
-//! * `fence(Acquire)` after the last `fetch_sub`: removed;
+//! * the load behind the last `fetch_sub`: removed, or Acquire → Relaxed;
 //! * the load in `is_sole`: Acquire → Relaxed;
 //! * `fetch_sub` in `release`: replaced by a load and a store;
 //! * `fetch_add` in `acquire`: replaced by a load and a store;
