@@ -42,10 +42,12 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
-/// What is between the blanks at both ends.
+/// What is between the spaces and tabs at both ends. Other blanks belong to the value (RFC 9110 §5.6.3): who stands in front of us takes them
+/// for a part of it as well.
 fn trimmed(text: &[u8]) -> &[u8] {
-    let from = text.iter().position(|it| !is_blank(*it)).unwrap_or(text.len());
-    let to = text.iter().rposition(|it| !is_blank(*it)).map_or(from, |it| it + 1);
+    let is_padding = |it: &u8| matches!(it, b' ' | b'\t');
+    let from = text.iter().position(|it| !is_padding(it)).unwrap_or(text.len());
+    let to = text.iter().rposition(|it| !is_padding(it)).map_or(from, |it| it + 1);
     &text[from..to]
 }
 
@@ -235,7 +237,9 @@ mod tests {
 
     #[test]
     fn a_value_has_no_blanks_around_it() {
-        for (text, value) in [("  a b\t", "a b"), ("", ""), (" \t ", ""), ("x", "x")] {
+        for (text, value) in
+            [("  a b\t", "a b"), ("", ""), (" \t ", ""), ("x", "x"), (" \x0bx\x0c", "\x0bx\x0c")]
+        {
             assert_eq!(trimmed(text.as_bytes()), value.as_bytes());
         }
     }

@@ -182,7 +182,7 @@ fn curl_reads_and_writes_in_every_way_it_knows() {
 #[test]
 #[ignore = "needs what .ci/programs installs"]
 fn openssl_shakes_hands_and_garbage_does_not() {
-    let server = Server::start("");
+    let mut server = Server::start("");
     let address = format!("127.0.0.1:{}", server.port("https"));
     for version in ["-tls1_2", "-tls1_3"] {
         let arguments = [
@@ -206,6 +206,7 @@ fn openssl_shakes_hands_and_garbage_does_not() {
         // The node may have closed before all of it was written.
         let _ = stream.write_all(garbage);
     }
+    server.node.wait_for("stdout", "no handshake:");
     assert!(server.curl(&["--cacert", "ca.pem"], "https", "/after").contains("/after"));
     server.stop();
 }

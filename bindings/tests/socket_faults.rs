@@ -209,6 +209,41 @@ fn who_reads_nothing_costs_what_the_limit_says_and_is_closed_with_a_reason() {
 }
 
 #[test]
+fn who_sends_what_nobody_reads_has_to_wait_and_costs_little() {
+    let mut server = Server::start("");
+    let mut other = server.client();
+    let mut rude = server.client();
+    assert_eq!(rude.ask("ignore"), "for now");
+    let before = server.resident();
+    let stream = rude.0.get_mut();
+    stream.set_nonblocking(true).unwrap();
+    let mut sent = 0;
+    let mut write = |least| {
+        until(
+            || {
+                while let Ok(count) = stream.write(&[b'x'; 64 << 10]) {
+                    sent += count;
+                    assert!(sent < 64 << 20, "all of it is taken");
+                }
+                (sent >= least).then_some(sent)
+            },
+            || "nothing is taken".to_owned(),
+        )
+    };
+    write(256 << 10);
+    server.node.wait_for("stdout", "Pause socket (");
+    // What the systems at both ends keep.
+    let sent = write(0);
+    let more = server.resident().saturating_sub(before);
+    assert!(more < 16 << 20, "{more} bytes more than before, of {sent}");
+    assert_eq!(other.ask("and I?"), "and I?");
+    drop(rude);
+    assert_eq!(other.ask("attend"), "attend");
+    drop(other);
+    all_gone(&server);
+}
+
+#[test]
 fn noise_where_a_request_was_expected_is_refused() {
     let server = Server::start("");
     let mut noise = 0x2545_f491_u32;

@@ -69,7 +69,7 @@ function internal.parseheader(lines, from, header)
             if not name or FRAMING[name] then return nil end
             value = value .. line:sub(2)
         else
-            name, value = line:match "^([^%s:]+):%s*(.-)%s*$"
+            name, value = line:match "^([^%s:]+):[ \t]*(.-)[ \t]*$"
             if not name then return nil end
             name = name:lower()
         end
@@ -116,7 +116,7 @@ end
 
 --- The size of the chunk that a line announces.
 local function chunk_size(line)
-    local hex = line:match "^(%x+)%s*$" or line:match "^(%x+)%s*;[^\r\n\0]*$"
+    local hex = line:match "^(%x+)[ \t]*$" or line:match "^(%x+)[ \t]*;[^\r\n\0]*$"
     if hex and #hex <= 12 then return tonumber(hex, 16) end
 end
 

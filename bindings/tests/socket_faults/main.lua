@@ -16,6 +16,9 @@ end
 --- Connections that were made, of those to the first port.
 local made = 0
 
+--- The task that reads nothing until another connection says so.
+local heedless
+
 local function lines(fd)
     socket.start(fd)
     made = made + 1
@@ -28,6 +31,12 @@ local function lines(fd)
             line = tostring(made)
         elseif line == "flood" then
             flood(fd)
+        elseif line == "ignore" then
+            socket.write(fd, "for now\n")
+            heedless = coroutine.running()
+            skynet.wait(heedless)
+        elseif line == "attend" then
+            skynet.wakeup(heedless)
         end
         socket.write(fd, line .. "\n")
     end
