@@ -184,6 +184,23 @@ impl Hand {
         Ok(())
     }
 
+    /// Shows `size` bytes of the block at `address` to `work`, which does not call Lua, and frees the block. None, and nothing was done, if
+    /// it is not held or shorter, or cannot be freed at once.
+    #[inline]
+    pub(crate) fn spend<R>(&self, address: usize, size: usize, work: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let mut held = self.held.borrow_mut();
+        // Usually it is the one that was given last.
+        let last = held.last.as_ref().filter(|it| it.address == address)?;
+        if self.reading.get() > 0 {
+            return None;
+        }
+        let done = work(last.block.get(..size)?);
+        let spent = held.last.take();
+        drop(held);
+        drop(spent);
+        Some(done)
+    }
+
     /// Whether a pointer to `address` that is packed gives its block away. The message being handled is not the
     /// callback's to give, and a block that is being read stays.
     pub(crate) fn is_own(&self, address: usize) -> bool {

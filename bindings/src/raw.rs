@@ -14,6 +14,7 @@ use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 
+use skein_vm::external;
 pub(crate) use skein_vm::{
     ffi::{self, lua_State},
     interrupt,
@@ -206,9 +207,9 @@ pub(crate) unsafe fn push_filled(
         unsafe {
             first.write_bytes(0, room);
             match guard(|| fill(slice::from_raw_parts_mut(first, room))) {
-                Ok(len) => ffi::lua_pushlstring(state, first.cast(), len.min(room)),
+                Ok(len) => external::push_copy(state, slice::from_raw_parts(first, len.min(room))),
                 Err(error) => raise(state, error),
-            };
+            }
         }
         return 1;
     }

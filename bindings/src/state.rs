@@ -27,7 +27,7 @@ use crate::dispatch::{Dispatcher, failed_line};
 use crate::hand::Hand;
 use crate::raw::{bytes, ffi, interrupt, lua_State};
 use crate::seri::out::Out;
-use crate::seri::{carrier, pack};
+use crate::seri::{carrier, flat, pack};
 use crate::share::versions::Renewal;
 
 /// Registry key under which a state keeps the address of its [`ServiceState`].
@@ -77,15 +77,9 @@ struct Kept {
 static CURRENT: u8 = 0;
 static PREVIOUS: u8 = 1;
 
-/// Sizes that are guessed for a message. Beyond, a block grows as it is written.
+/// Sizes that are guessed for a message with tables. Beyond, a block grows as it is written.
 const LEAST_HINT: usize = 22;
 const MOST_HINT: usize = 1 << 20;
-/// From here on a guess that is too large costs more than to look at the values.
-const LONG_HINT: usize = 16 << 10;
-/// More is not asked for before it is known to travel.
-const MOST_COUNTED: usize = 64 << 20;
-/// Bytes of a value without those of a string, at most.
-const LONGEST_HEAD: usize = 9;
 
 impl ServiceState {
     /// The state of a service that has no callback yet.
@@ -254,7 +248,28 @@ impl ServiceState {
         last: c_int,
     ) -> Result<Block, pack::Refused> {
         // SAFETY: by the caller's promise.
-        let mut out = Out::new(self.arena, unsafe { self.guess(state, first, last) })?;
+        if let Some(block) = unsafe { flat::pack(state, first, last, self.arena)? } {
+            self.count_in(block.len());
+            return Ok(block);
+        }
+        // SAFETY: by the caller's promise.
+        unsafe { self.pack_walking(state, first, last) }
+    }
+
+    /// [`ServiceState::pack`], of any values.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn pack_walking(
+        &self,
+        state: *mut lua_State,
+        first: c_int,
+        last: c_int,
+    ) -> Result<Block, pack::Refused> {
+        let mut out = Out::new(self.arena, self.hint.get())?;
         let mut pointers = Vec::new();
         // SAFETY: by the caller's promise.
         unsafe {
@@ -296,35 +311,14 @@ impl ServiceState {
         last: c_int,
     ) -> Result<Block, pack::Refused> {
         // SAFETY: by the caller's promise.
-        let mut out = Out::new(self.arena, unsafe { self.guess(state, first, last) })?;
+        if let Some(block) = unsafe { flat::pack(state, first, last, self.arena)? } {
+            return Ok(block);
+        }
+        let mut out = Out::new(self.arena, self.hint.get())?;
         // SAFETY: by the caller's promise.
         unsafe { pack::pack(state, first, last, self.pairs.get(), &mut out, &mut Vec::new(), &|_| false)? };
         self.learn(out.len());
         Ok(out.into_writer().finish())
-    }
-
-    /// How long a message of these values will be: as those before it, at most. If those were long, values without a table
-    /// among them are counted instead: a block of just that length is likely to be at hand, and nothing is cut off it.
-    ///
-    /// # Safety
-    /// As [`ServiceState::pack`].
-    #[inline]
-    unsafe fn guess(&self, state: *mut lua_State, first: c_int, last: c_int) -> usize {
-        let hint = self.hint.get();
-        if hint < LONG_HINT {
-            return hint;
-        }
-        let mut counted = 0;
-        for index in first..=last {
-            // SAFETY: by the caller's promise. Of a number no string is made.
-            let (ty, text) = unsafe { (ffi::lua_type(state, index), ffi::lua_rawlen(state, index) as usize) };
-            counted += match ty {
-                ffi::LUA_TTABLE => return hint,
-                ffi::LUA_TSTRING => LONGEST_HEAD + text,
-                _ => LONGEST_HEAD,
-            };
-        }
-        if counted <= MOST_COUNTED { counted } else { hint }
     }
 
     /// Follows growth at once, and what shrinks in a few steps.

@@ -20,6 +20,7 @@ const CASES: &str = r##"
     local crypt, driver, md5 = require "skynet.crypt", require "skynet.mongo.driver", require "md5.core"
     local resp, sheet = require "skein.resp", require "skynet.datasheet.core"
     local re, sproto, s = require "re", require "sproto", require "sproto.core"
+    local socket = require "skynet.socketdriver"
     local sp = sproto.parse ".A { l 0 : *integer s 1 : string p 2 : A b 3 : *boolean e 4 : *A }"
 
     local huge <const> = "\xff\xff\xff\x7f"
@@ -96,6 +97,19 @@ const CASES: &str = r##"
             resp.read(text, 1)
         end,
         "*2000000000\r\n", "$2000000000\r\n", "%1000000000\r\n", "*-5\r\n", ("*1\r\n"):rep(20000), ("*0\r\n"):rep(20000))
+    local event <const> = "<i4i4i4xxxxI8"
+    add("sockets", function(text, msg, sz)
+            pcall(socket.unpack, msg, sz)
+            pcall(socket.udp_address, text)
+            local buffer, pool = socket.buffer(), {}
+            socket.push(buffer, pool, socket.str2p(text))
+            assert(socket.pop(buffer, pool, 0x7fffffff) == nil)
+            socket.readline(buffer, nil, "\r\n")
+            while socket.readline(buffer, pool, "\n") do end
+            socket.readall(buffer, pool)
+        end,
+        ("\xff"):rep(24), string.pack(event, 1, 1, 0x7fffffff, 0), string.pack(event, 6, -1, 0x7fffffff, 0x7fffffffff) .. "x",
+        string.pack(event, 4, 0x7fffffff, 0, 16) .. ("a"):rep(50000), ("\n"):rep(20000), ("\r"):rep(50000), "\2" .. huge)
     add("codings", function(text)
             for _, f in ipairs { crypt.base64decode, crypt.hexdecode, crypt.hexencode, crypt.base64encode } do pcall(f, text) end
             pcall(crypt.desdecode, "12345678", text)

@@ -8,6 +8,8 @@ use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::slice;
 
+use skein_vm::fields;
+
 use super::Kit;
 use super::out::ty;
 use crate::raw::{Raise, ffi, lua_State, raise};
@@ -140,7 +142,7 @@ impl Keys {
         }
     }
 
-    /// Pushes a key.
+    /// Pushes a key of a document in an array.
     ///
     /// # Safety
     /// As [`Reader::push_table`].
@@ -148,9 +150,6 @@ impl Keys {
     unsafe fn push(&mut self, state: *mut lua_State, key: Text) {
         // SAFETY: by the caller's promise. Keys lie in the document, where nothing ever writes to them.
         unsafe {
-            if !self.active {
-                return key.push(state);
-            }
             let at = self.at;
             self.at += 1;
             // The first `count` texts are there.
@@ -406,9 +405,14 @@ impl Reader {
             } else {
                 ffi::lua_createtable(state, 0, fields);
                 while let Some((ty, key)) = self.head()? {
-                    keys.push(state, key);
-                    self.push_value(state, keys, ty, depth)?;
-                    ffi::lua_rawset(state, -3);
+                    if keys.active {
+                        keys.push(state, key);
+                        self.push_value(state, keys, ty, depth)?;
+                        fields::set_pair(state);
+                    } else {
+                        self.push_value(state, keys, ty, depth)?;
+                        fields::set_named(state, key.bytes());
+                    }
                 }
             }
         }

@@ -7,6 +7,8 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
+use skein_vm::walk::{Value, slot};
+
 use super::Kit;
 use super::decode::{Element, Reader};
 use super::out::ty;
@@ -64,6 +66,12 @@ pub(crate) unsafe fn find(
 ) -> Result<(*const u8, usize), Raise> {
     // SAFETY: by the caller's promise. Metatables say what a userdata is; nobody else can set them.
     unsafe {
+        // The usual, in one call.
+        if let Value::Userdata(document, metatable) = slot(state, index)
+            && metatable == kit.metatable
+        {
+            return Ok((document.cast(), document.len()));
+        }
         let mut address = ffi::lua_touserdata(state, index).cast_const();
         if ffi::lua_type(state, index) == ffi::LUA_TLIGHTUSERDATA {
             kit.push_known(state);

@@ -10,6 +10,7 @@ use std::slice;
 
 use skein_arena::{Block, Header, copy};
 use skein_vm::external;
+use skein_vm::walk::{self, Value};
 
 use super::wire::{Head, LONGEST};
 use crate::raw::{Raise, check_bytes, ffi, guard, lua_State, raise};
@@ -43,16 +44,19 @@ impl Given {
     /// # Safety
     /// As for [`raise`]. The bytes are good while the argument keeps its slot.
     pub(super) unsafe fn check(state: *mut lua_State, service: &ServiceState, index: c_int) -> Given {
-        // SAFETY: by the caller's promise.
+        // SAFETY: by the caller's promise; a number becomes a string in its slot.
         unsafe {
-            if ffi::lua_type(state, index) == ffi::LUA_TLIGHTUSERDATA {
-                let address = ffi::lua_touserdata(state, index).addr();
-                let size = ffi::luaL_checkinteger(state, index + 1);
-                return Given::hold(state, service, address, size);
-            }
-            let text = check_bytes(state, index);
-            let from = From::Text(external::owner(state, index));
-            Given { first: text.as_ptr(), len: text.len(), from }
+            let text = match walk::slot(state, index) {
+                Value::Pointer(address) => {
+                    let size = ffi::luaL_checkinteger(state, index + 1);
+                    return Given::hold(state, service, address, size);
+                }
+                Value::String(text) => text,
+                _ => check_bytes(state, index),
+            };
+            // Of a short one nobody asks.
+            let owner = if text.len() < WORTHWHILE { None } else { external::owner(state, index) };
+            Given { first: text.as_ptr(), len: text.len(), from: From::Text(owner) }
         }
     }
 
@@ -180,8 +184,9 @@ pub(super) unsafe fn push_frame(state: *mut lua_State, service: &ServiceState, h
 pub(super) unsafe fn push_part(state: *mut lua_State, service: &ServiceState, index: c_int, part: &[u8]) {
     // SAFETY: by the caller's promise.
     unsafe {
-        let owner = external::owner(state, index).filter(|_| part.len() >= WORTHWHILE);
-        if let Some(owner) = owner {
+        if part.len() >= WORTHWHILE
+            && let Some(owner) = external::owner(state, index)
+        {
             let whole = guard(|| {
                 let payload = external::payload(owner);
                 let end = payload.as_ptr().addr() + payload.len();
@@ -191,7 +196,7 @@ pub(super) unsafe fn push_part(state: *mut lua_State, service: &ServiceState, in
                 return external::push(state, owner, part.as_ptr(), part.len());
             }
         }
-        ffi::lua_pushlstring(state, part.as_ptr().cast(), part.len());
+        external::push_copy(state, part);
     }
     service.count_out(part.len());
 }

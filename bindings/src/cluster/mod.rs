@@ -12,12 +12,14 @@ mod bytes;
 pub(crate) mod link;
 mod names;
 mod plain;
+mod small;
 mod wire;
 
 use std::ffi::{CStr, c_int};
 use std::slice;
 
 use skein_arena::copy;
+use skein_vm::walk::{self, Value};
 
 use self::bytes::{Given, push_frame, push_part, push_taken};
 use self::wire::{Answer, MULTI, Request, Response, To, Want};
@@ -52,6 +54,9 @@ pub(crate) unsafe extern "C-unwind" fn open(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn packrequest(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state`. Nothing with a destructor is alive when these raise.
     unsafe {
+        if small::push_request(state, service(state), Want::Answer) {
+            return 2;
+        }
         // No message: the other form, or an error.
         if ffi::lua_touserdata(state, 3).is_null() && plain::is_plain(state) {
             return plain::pack(state, service(state));
@@ -63,7 +68,12 @@ unsafe extern "C-unwind" fn packrequest(state: *mut lua_State) -> c_int {
 /// `cluster.packpush(…)`: as `packrequest`, for a request that nobody waits for.
 unsafe extern "C-unwind" fn packpush(state: *mut lua_State) -> c_int {
     // SAFETY: as above.
-    unsafe { request(state, Want::Nothing) }
+    unsafe {
+        if small::push_request(state, service(state), Want::Nothing) {
+            return 2;
+        }
+        request(state, Want::Nothing)
+    }
 }
 
 /// # Safety
@@ -139,6 +149,11 @@ unsafe fn whom<'a>(
     }
 }
 
+/// The session behind this one.
+fn next_session(session: u32) -> u32 {
+    if session == 0x7fff_ffff { 1 } else { session + 1 }
+}
+
 /// Pushes the frame of a request, the next session, and its parts if it is large: says whether it is.
 ///
 /// # Safety
@@ -154,7 +169,7 @@ unsafe fn frames(
     // SAFETY: by the caller's promise.
     unsafe {
         let payload = given.bytes();
-        let next = if session == 0x7fff_ffff { 1 } else { session + 1 };
+        let next = next_session(session);
         let head = wire::request(to, session, want, payload.len() as u32);
         let whole = payload.len() < MULTI;
         push_frame(state, service, &head, if whole { payload } else { &[] });
@@ -291,6 +306,9 @@ unsafe extern "C-unwind" fn packresponse(state: *mut lua_State) -> c_int {
     // SAFETY: as above.
     unsafe {
         let service = service(state);
+        if small::push_response(state, service) {
+            return 1;
+        }
         let session = ffi::luaL_checkinteger(state, 1) as u32;
         let ok = ffi::lua_toboolean(state, 2) != 0;
         let given = Given::check(state, service, 3);
@@ -332,10 +350,12 @@ unsafe extern "C-unwind" fn unpackresponse(state: *mut lua_State) -> c_int {
     // SAFETY: as above; the string stays in slot 1.
     unsafe {
         let service = service(state);
-        if ffi::lua_type(state, 1) == ffi::LUA_TLIGHTUSERDATA {
-            return plain::unpack(state, service);
-        }
-        let Some(response) = wire::read_response(check_bytes(state, 1)) else { return 0 };
+        let body = match walk::slot(state, 1) {
+            Value::String(body) => body,
+            Value::Pointer(_) => return plain::unpack(state, service),
+            _ => check_bytes(state, 1),
+        };
+        let Some(response) = wire::read_response(body) else { return 0 };
         let (session, ok, more) = match response {
             Response::Failed { session, .. } => (session, 0, false),
             Response::Done { session, .. } => (session, 1, false),

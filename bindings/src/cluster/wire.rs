@@ -62,6 +62,54 @@ impl Head {
     }
 }
 
+/// Bytes of the frame of a request in front of its payload, if that is smaller than [`MULTI`].
+#[inline(always)]
+pub(super) fn small_request_len(to: To<'_>) -> usize {
+    match to {
+        To::Number(_) => 2 + 1 + 4 + 4,
+        To::Name(name) => 2 + 2 + name.len() + 4,
+    }
+}
+
+/// Writes what [`request`] makes in front of a payload that is smaller than [`MULTI`]: `out` has room for just that.
+#[inline(always)]
+pub(super) fn write_small_request(
+    out: &mut [MaybeUninit<u8>],
+    to: To<'_>,
+    session: u32,
+    want: Want,
+    size: usize,
+) {
+    let len = (out.len() - 2 + size) as u16;
+    out[..2].write_copy_of_slice(&len.to_be_bytes());
+    let session = if want == Want::Nothing { 0 } else { session };
+    let end = out.len() - 4;
+    out[end..].write_copy_of_slice(&session.to_le_bytes());
+    let middle = &mut out[2..end];
+    match to {
+        To::Number(number) => {
+            middle[0].write(0x00);
+            middle[1..].write_copy_of_slice(&number.to_le_bytes());
+        }
+        To::Name(name) => {
+            middle[0].write(0x80);
+            middle[1].write(name.len() as u8);
+            middle[2..].write_copy_of_slice(name);
+        }
+    }
+}
+
+/// Bytes of the frame of a response in front of its data.
+pub(super) const RESPONSE: usize = 2 + 4 + 1;
+
+/// What [`response`] makes in front of all of the data.
+#[inline(always)]
+pub(super) fn whole_response(session: u32, size: usize) -> [u8; RESPONSE] {
+    let [high, low] = ((RESPONSE - 2 + size) as u16).to_be_bytes();
+    let [a, b, c, d] = session.to_le_bytes();
+    [high, low, a, b, c, d, Answer::Whole as u8]
+}
+
 /// How many parts a payload of `size` bytes has.
 pub(super) fn parts(size: usize) -> usize {
     size.div_ceil(MULTI)
@@ -252,5 +300,25 @@ pub(super) fn read_response(body: &[u8]) -> Option<Response<'_>> {
         2 if data.len() == 4 => Some(Response::Begin { session, total: number(data) }),
         3 => Some(Response::Part { session, data }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_frame_has_the_same_head_wherever_it_is_written() {
+        for to in [To::Number(0x0102_0304), To::Name(b"@name"), To::Name(&[b'n'; 255])] {
+            for want in [Want::Answer, Want::Nothing] {
+                let mut out = [MaybeUninit::new(0xaa); LONGEST];
+                let out = &mut out[..small_request_len(to)];
+                write_small_request(out, to, 0x7fff_fffe, want, 700);
+                // SAFETY: each was set above.
+                let out = unsafe { out.assume_init_ref() };
+                assert_eq!(out, request(to, 0x7fff_fffe, want, 700).as_slice(), "{to:?} {want:?}");
+            }
+        }
+        assert_eq!(whole_response(7, 700), response(7, Answer::Whole, 700).as_slice());
     }
 }

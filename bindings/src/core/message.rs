@@ -5,6 +5,7 @@ use std::slice;
 
 use super::service;
 use skein_vm::external;
+use skein_vm::walk::{Slots, Value};
 
 use crate::raw::{Raise, bytes, ffi, guard, lua_State, raise, raise_argument, type_name};
 use crate::seri::pack::Refused;
@@ -246,6 +247,12 @@ pub(super) unsafe extern "C-unwind" fn tostring(state: *mut lua_State) -> c_int 
 pub(super) unsafe extern "C-unwind" fn trash(state: *mut lua_State) -> c_int {
     // SAFETY: as above.
     unsafe {
+        let slots = Slots::<2>::look(state, 1, 2);
+        if let (Value::Pointer(address), Value::Integer(_)) = (slots.value(0), slots.value(1))
+            && matches!(guard(|| Ok(service(state).hand.spend(address, 0, |_| ()))), Ok(Some(())))
+        {
+            return 0;
+        }
         match ffi::lua_type(state, 1) {
             ffi::LUA_TSTRING => {}
             ffi::LUA_TLIGHTUSERDATA => {

@@ -7,13 +7,18 @@
 
 use std::cell::Cell;
 
+use super::slices::{self, BLOCKS, Masks};
+
 /// How many blocks go together: as many as the registers have room for.
 const LANES: usize = 3;
-const ROUNDS: usize = 16;
+pub(super) const ROUNDS: usize = 16;
+
+/// From so many blocks on it is cheaper to treat a rest as if it were as many as [`slices`] takes.
+const MANY: usize = BLOCKS / 2;
 
 /// The S-boxes: 4 rows of 16.
 #[rustfmt::skip]
-const BOXES: [[u8; 64]; 8] = [
+pub(super) const BOXES: [[u8; 64]; 8] = [
     [
         14, 4, 13, 1, 2, 15, 11, 8, 3, 10, 6, 12, 5, 9, 0, 7, 0, 15, 7, 4, 14, 2, 13, 1, 10, 6, 12, 11, 9, 5, 3, 8,
         4, 1, 14, 8, 13, 6, 2, 11, 15, 12, 9, 7, 3, 10, 5, 0, 15, 12, 8, 2, 4, 9, 1, 7, 5, 11, 3, 14, 10, 0, 6, 13,
@@ -49,7 +54,7 @@ const BOXES: [[u8; 64]; 8] = [
 ];
 
 /// The permutation behind the boxes: bit i of the result is this bit of theirs, counted from 1 and from the left.
-const PERMUTATION: [u8; 32] = [
+pub(super) const PERMUTATION: [u8; 32] = [
     16, 7, 20, 21, 29, 12, 28, 17, 1, 15, 23, 26, 5, 18, 31, 10, 2, 8, 24, 14, 32, 27, 3, 9, 19, 13, 30, 6,
     22, 11, 4, 25,
 ];
@@ -175,7 +180,8 @@ impl Schedule {
 
     /// Encrypts or decrypts whole blocks; a rest of less than a block stays as it is.
     pub(super) fn apply(&self, text: &mut [u8]) {
-        let mut groups = text.chunks_exact_mut(8 * LANES);
+        let rest = if text.len() < 8 * MANY { text } else { self.apply_sliced(text) };
+        let mut groups = rest.chunks_exact_mut(8 * LANES);
         for group in &mut groups {
             self.lanes::<LANES>(group);
         }
@@ -185,6 +191,35 @@ impl Schedule {
             1 => self.lanes::<1>(rest),
             _ => self.lanes::<2>(rest),
         }
+    }
+
+    /// Does so with all of a long text but a rest of few blocks, which is answered.
+    fn apply_sliced<'a>(&self, text: &'a mut [u8]) -> &'a mut [u8] {
+        let masks = self.masks();
+        let (groups, rest) = text.as_chunks_mut::<{ 8 * BLOCKS }>();
+        for group in groups {
+            slices::apply(&masks, group);
+        }
+        if rest.len() < 8 * MANY {
+            return rest;
+        }
+        let (blocks, rest) = rest.split_at_mut(rest.len() / 8 * 8);
+        let mut padded = [0; 8 * BLOCKS];
+        padded[..blocks.len()].copy_from_slice(blocks);
+        slices::apply(&masks, &mut padded);
+        blocks.copy_from_slice(&padded[..blocks.len()]);
+        rest
+    }
+
+    /// The keys, bit by bit.
+    fn masks(&self) -> Masks {
+        self.0.map(|(odd, even)| {
+            std::array::from_fn(|at| {
+                let (which, bit) = (at / 6, at % 6);
+                let word = if which % 2 == 0 { odd } else { even };
+                u64::from(word >> (24 - which / 2 * 8 + 5 - bit) & 1).wrapping_neg()
+            })
+        })
     }
 
     /// `N` blocks at once.
@@ -262,6 +297,36 @@ mod tests {
     use super::*;
     use des::cipher::{BlockCipherEncrypt, KeyInit};
     use proptest::prelude::*;
+
+    #[test]
+    fn long_texts_are_those_of_the_des_crate() {
+        let key = *b"\x13\x34\x57\x79\x9b\xbc\xdf\xf1";
+        let oracle = des::Des::new(&key.into());
+        let schedule = Schedule::encrypting(u64::from_be_bytes(key));
+        for blocks in [MANY - 1, MANY, MANY + 1, BLOCKS, BLOCKS + 1, BLOCKS + MANY, 3 * BLOCKS + 5] {
+            // Bytes that do not repeat, and a rest that is no block.
+            let mut state = 88_172_645_463_325_252_u64;
+            let plain: Vec<u8> = std::iter::repeat_with(|| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state as u8
+            })
+            .take(8 * blocks + 3)
+            .collect();
+            let mut text = plain.clone();
+            schedule.apply(&mut text);
+            let (encrypted, rest) = text.as_chunks::<8>();
+            for (at, (block, encrypted)) in plain.as_chunks::<8>().0.iter().zip(encrypted).enumerate() {
+                let mut block = (*block).into();
+                oracle.encrypt_block(&mut block);
+                assert_eq!(&block[..], encrypted, "block {at} of {blocks}");
+            }
+            assert_eq!(rest, &plain[8 * blocks..], "the rest of {blocks}");
+            Schedule::decrypting(u64::from_be_bytes(key)).apply(&mut text);
+            assert_eq!(text, plain, "{blocks} blocks");
+        }
+    }
 
     proptest! {
         #[test]

@@ -19,6 +19,7 @@ mod des;
 mod dh;
 mod hash;
 pub(crate) mod secure;
+mod slices;
 pub(crate) mod text;
 
 const FUNCTIONS: [(&CStr, ffi::lua_CFunction); 16] = [

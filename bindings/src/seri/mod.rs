@@ -27,6 +27,7 @@
 
 pub(crate) mod careful;
 pub(crate) mod carrier;
+pub(crate) mod flat;
 pub(crate) mod out;
 pub(crate) mod pack;
 mod scan;

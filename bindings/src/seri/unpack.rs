@@ -18,6 +18,7 @@ use std::{fmt, ptr};
 use skein_arena::Header;
 use skein_vm::external;
 use skein_vm::ffi::{self, lua_State};
+use skein_vm::fields;
 
 use super::scan::{Check, Malformed, NOTED, Notes, Scan};
 use super::{BOOLEAN, COOKIE_MAX, LONG_STRING, NIL, NUMBER, POINTER, SHORT_STRING, TABLE, number};
@@ -247,7 +248,7 @@ impl Build {
         let state = self.state;
         let table = self.table;
         self.table += 1;
-        // SAFETY: as `value`. Keys are neither nil nor NaN, so that `rawset` can only fail for want of memory.
+        // SAFETY: as `value`. Keys are neither nil nor NaN, so that setting a pair can only fail for want of memory.
         unsafe {
             let mut items = i64::from(cookie);
             if cookie == COOKIE_MAX {
@@ -274,7 +275,7 @@ impl Build {
                 self.value(byte);
                 let byte = self.byte();
                 self.value(byte);
-                ffi::lua_rawset(state, -3);
+                fields::set_pair(state);
             }
         }
     }

@@ -18,6 +18,10 @@ mod walk;
 mod zero;
 
 use std::ffi::{CStr, c_int};
+use std::mem::MaybeUninit;
+
+use skein_vm::external;
+use skein_vm::walk::{Value, slot};
 
 use self::decode::Malformed;
 use self::desk::{MOST, Place};
@@ -471,21 +475,50 @@ fn explain(malformed: Malformed<'_>) -> Raise {
 unsafe extern "C-unwind" fn pack(state: *mut lua_State) -> c_int {
     // SAFETY: as above.
     unsafe {
+        if let Some(done) = rewrite_few(state, |input, room| Ok(zero::pack_small(input, room))) {
+            return done;
+        }
         rewrite(state, |input, place| zero::pack(input, place).map_err(|_| "the packed message is too large"))
     }
 }
 
 /// `sproto.unpack(packed: string | lightuserdata, size: integer?): string`.
 unsafe extern "C-unwind" fn unpack(state: *mut lua_State) -> c_int {
+    let text = |refused| match refused {
+        zero::Refused::Truncated => "Invalid unpack stream",
+        zero::Refused::TooLarge => "the unpacked message is too large",
+    };
     // SAFETY: as above.
     unsafe {
-        rewrite(state, |input, place| {
-            zero::unpack(input, place).map_err(|refused| match refused {
-                zero::Refused::Truncated => "Invalid unpack stream",
-                zero::Refused::TooLarge => "the unpacked message is too large",
-            })
-        })
+        if let Some(done) = rewrite_few(state, |input, room| zero::unpack_small(input, room).map_err(text)) {
+            return done;
+        }
+        rewrite(state, |input, place| zero::unpack(input, place).map_err(text))
     }
+}
+
+/// Answers what `write` makes of argument 1, if that is a short string; it says how many bytes of the room it wrote.
+///
+/// # Safety
+/// As for [`raise`].
+#[inline(always)]
+unsafe fn rewrite_few(
+    state: *mut lua_State,
+    write: impl FnOnce(&[u8], &mut zero::SmallRoom) -> Result<usize, &'static str>,
+) -> Option<c_int> {
+    // SAFETY: by the caller's promise; the string stays in its slot. What is pushed was written.
+    unsafe {
+        let input = match slot(state, 1) {
+            Value::String(input) if input.len() <= zero::SMALL => input,
+            _ => return None,
+        };
+        let mut room = [const { MaybeUninit::uninit() }; size_of::<zero::SmallRoom>()];
+        match guard(|| write(input, &mut room).map_err(Raise::new)) {
+            Ok(len) => external::push_copy(state, room[..len].assume_init_ref()),
+            Err(error) => raise(state, error),
+        }
+    }
+    Some(1)
 }
 
 /// Answers what `write` makes of arguments 1 and 2.

@@ -10,6 +10,8 @@
 //! # From skynet
 //! sproto.c: `sproto_pack` → [`pack`], `sproto_unpack` → [`unpack`].
 
+use std::mem::MaybeUninit;
+
 use super::desk::{Full, Place};
 
 const WORD: usize = 8;
@@ -97,7 +99,7 @@ mod shuffle {
         _mm_shuffle_epi8,
     };
 
-    use super::{GATHER, SPREAD, Writer};
+    use super::{GATHER, SPREAD, Sink};
 
     #[inline]
     #[target_feature(enable = "ssse3,popcnt")]
@@ -119,7 +121,7 @@ mod shuffle {
     }
 
     #[target_feature(enable = "ssse3,popcnt")]
-    pub(super) fn unpack(input: &[u8], out: &mut Writer<'_>) -> Result<(), super::Refused> {
+    pub(super) fn unpack(input: &[u8], out: &mut impl Sink) -> Result<(), super::Refused> {
         super::unpack_with(input, out, |mask, bytes| move_bytes(bytes, SPREAD[usize::from(mask)]))
     }
 }
@@ -139,7 +141,7 @@ fn padded(bytes: &[u8]) -> u64 {
 }
 
 /// Most bytes that `len` become, and those that are written over.
-fn most_packed(len: usize) -> usize {
+const fn most_packed(len: usize) -> usize {
     let words = len.div_ceil(WORD);
     words * (WORD + 1) + 2 * words.div_ceil(RUN) + WORD
 }
@@ -151,17 +153,58 @@ fn most_packed(len: usize) -> usize {
 pub(super) fn pack(input: &[u8], out: Place) -> Result<(), Full> {
     out.reserve(most_packed(input.len()))?;
     let out = out.buffer();
-    // SAFETY: so much is reserved, and set when the functions say so; each has the features that it needs.
+    // SAFETY: so much is reserved, and set when the function says so.
     unsafe {
         let end = out.as_mut_ptr().add(out.len());
-        #[cfg(target_arch = "x86_64")]
-        if std::is_x86_feature_detected!("ssse3") && std::is_x86_feature_detected!("popcnt") {
-            out.set_len(out.len() + shuffle::pack(input, end));
-            return Ok(());
-        }
-        out.set_len(out.len() + pack_with(input, end, gather));
+        out.set_len(out.len() + pack_to(input, end));
     }
     Ok(())
+}
+
+/// As many bytes are packed, and unpacked, without reserved memory.
+pub(super) const SMALL: usize = 64;
+
+/// Room for what that many bytes become, either way.
+pub(super) type SmallRoom = [MaybeUninit<u8>; SMALL * WORD];
+
+const _: () = assert!(most_packed(SMALL) <= SMALL * WORD);
+
+/// [`pack`], of [`SMALL`] bytes at most: how many bytes of the room were written.
+///
+/// # Panics
+/// If there are more.
+#[inline]
+pub(super) fn pack_small(input: &[u8], room: &mut SmallRoom) -> usize {
+    assert!(input.len() <= SMALL, "{} bytes are not few", input.len());
+    // SAFETY: there is so much room.
+    unsafe { pack_to(input, room.as_mut_ptr().cast()) }
+}
+
+/// [`unpack`], likewise.
+///
+/// # Errors
+/// The input ends too early.
+#[inline]
+pub(super) fn unpack_small(input: &[u8], room: &mut SmallRoom) -> Result<usize, Refused> {
+    let mut out = Few { room, len: 0 };
+    unpack_to(input, &mut out)?;
+    Ok(out.len)
+}
+
+/// Writes `input` packed to `out`, and says how much that is.
+///
+/// # Safety
+/// There is room for [`most_packed`].
+#[inline(always)]
+unsafe fn pack_to(input: &[u8], out: *mut u8) -> usize {
+    // SAFETY: by the caller's promise; the processor has the features.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if std::is_x86_feature_detected!("ssse3") && std::is_x86_feature_detected!("popcnt") {
+            return shuffle::pack(input, out);
+        }
+        pack_with(input, out, gather)
+    }
 }
 
 /// Writes `input` packed to `out`, and says how much that is.
@@ -212,13 +255,40 @@ pub(super) enum Refused {
     TooLarge,
 }
 
-/// Where words are unpacked to: reserved memory of a place.
+/// Where words are unpacked to.
+trait Sink {
+    fn word(&mut self, word: u64) -> Result<(), Refused>;
+    fn words(&mut self, words: &[u8]) -> Result<(), Refused>;
+}
+
+/// Room that is there from the beginning.
+struct Few<'a> {
+    room: &'a mut SmallRoom,
+    len: usize,
+}
+
+impl Sink for Few<'_> {
+    #[inline(always)]
+    fn word(&mut self, word: u64) -> Result<(), Refused> {
+        self.words(&word.to_le_bytes())
+    }
+
+    #[inline(always)]
+    fn words(&mut self, words: &[u8]) -> Result<(), Refused> {
+        let room = self.room.get_mut(self.len..self.len + words.len()).ok_or(Refused::TooLarge)?;
+        room.write_copy_of_slice(words);
+        self.len += words.len();
+        Ok(())
+    }
+}
+
+/// Reserved memory of a place.
 struct Writer<'a> {
     place: Place,
     out: &'a mut Vec<u8>,
 }
 
-impl Writer<'_> {
+impl Sink for Writer<'_> {
     #[inline(always)]
     fn word(&mut self, word: u64) -> Result<(), Refused> {
         if self.out.capacity() - self.out.len() < WORD {
@@ -233,18 +303,20 @@ impl Writer<'_> {
         Ok(())
     }
 
-    #[cold]
-    fn grow(&mut self, more: usize) -> Result<(), Refused> {
-        self.place.reserve(more).map_err(|Full| Refused::TooLarge)?;
-        self.out = self.place.buffer();
-        Ok(())
-    }
-
     fn words(&mut self, words: &[u8]) -> Result<(), Refused> {
         if self.out.capacity() - self.out.len() < words.len() {
             self.grow(words.len())?;
         }
         self.out.extend_from_slice(words);
+        Ok(())
+    }
+}
+
+impl Writer<'_> {
+    #[cold]
+    fn grow(&mut self, more: usize) -> Result<(), Refused> {
+        self.place.reserve(more).map_err(|Full| Refused::TooLarge)?;
+        self.out = self.place.buffer();
         Ok(())
     }
 }
@@ -256,20 +328,24 @@ impl Writer<'_> {
 pub(super) fn unpack(input: &[u8], place: Place) -> Result<(), Refused> {
     // What most messages become; others grow.
     place.reserve(input.len().saturating_mul(2)).map_err(|Full| Refused::TooLarge)?;
-    let mut out = Writer { place, out: place.buffer() };
+    unpack_to(input, &mut Writer { place, out: place.buffer() })
+}
+
+#[inline(always)]
+fn unpack_to(input: &[u8], out: &mut impl Sink) -> Result<(), Refused> {
     #[cfg(target_arch = "x86_64")]
     if std::is_x86_feature_detected!("ssse3") && std::is_x86_feature_detected!("popcnt") {
         // SAFETY: the features are there.
-        return unsafe { shuffle::unpack(input, &mut out) };
+        return unsafe { shuffle::unpack(input, out) };
     }
-    unpack_with(input, &mut out, spread)
+    unpack_with(input, out, spread)
 }
 
 /// Writes `input` unpacked; `spread` makes a word of a mask and bytes, of which there may be too many.
 #[inline(always)]
 fn unpack_with(
     mut input: &[u8],
-    out: &mut Writer<'_>,
+    out: &mut impl Sink,
     spread: impl Fn(u8, u64) -> u64,
 ) -> Result<(), Refused> {
     while let Some((&mask, rest)) = input.split_first() {
@@ -293,7 +369,12 @@ fn unpack_with(
 
 #[cfg(test)]
 mod tests {
-    use super::{Writer, gather, mask, most_packed, pack, pack_with, spread, unpack, unpack_with};
+    use std::mem::MaybeUninit;
+
+    use super::{
+        SMALL, WORD, Writer, gather, mask, most_packed, pack, pack_small, pack_with, spread, unpack,
+        unpack_small, unpack_with,
+    };
     use crate::sproto::desk::Place;
 
     /// As many bytes, of which up to seven in eight are zero.
@@ -335,6 +416,35 @@ mod tests {
             unpack_with(&packed, &mut Writer { place, out: place.buffer() }, spread).unwrap();
             assert_eq!(place.message()[..input.len()], input);
             place.clear();
+        }
+        place.leave();
+    }
+
+    #[test]
+    fn few_bytes_are_packed_and_unpacked_as_many_are() {
+        let frame = 0;
+        let place = Place::take(&frame, usize::MAX);
+        let mut seed = 3u64;
+        let mut room = [const { MaybeUninit::uninit() }; SMALL * WORD];
+        for len in (0..=SMALL as u64).cycle().take(2000) {
+            let input = noise(&mut seed, len);
+            pack(&input, place).unwrap();
+            let len = pack_small(&input, &mut room);
+            // SAFETY: so much was written.
+            let packed = unsafe { room[..len].assume_init_ref() }.to_vec();
+            assert_eq!(place.message(), packed);
+            place.clear();
+            // Any bytes at all, too.
+            for packed in [&packed[..packed.len().min(SMALL)], &input] {
+                let done = unpack(packed, place);
+                let few = unpack_small(packed, &mut room);
+                assert_eq!(few.is_ok(), done.is_ok(), "{packed:x?}");
+                if let Ok(len) = few {
+                    // SAFETY: as above.
+                    assert_eq!(unsafe { room[..len].assume_init_ref() }, place.message());
+                }
+                place.clear();
+            }
         }
         place.leave();
     }

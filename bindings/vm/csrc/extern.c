@@ -1,5 +1,6 @@
 /*
-** Making and recognising strings whose bytes lie in an arena block (extern.h).
+** Making and recognising strings whose bytes lie in an arena block (extern.h), and
+** strings whose bytes are written where they are.
 */
 
 /* pushes the 'len' > LUAI_MAXSHORTLEN bytes at 's', with a NUL behind them, as a string
@@ -39,4 +40,20 @@ LUA_API void *skein_blockof (lua_State *L, int idx) {
   const TValue *o = index2value(L, idx);
   if (!ttislngstring(o) || tsvalue(o)->shrlen != SKEIN_STRBLOCK) return NULL;
   return tsvalue(o)->ud;
+}
+
+/* pushes a string of 'len' > LUAI_MAXSHORTLEN bytes that the caller writes before it does
+   anything else with the state. May raise a memory error, and runs no finalizers: 'skein_pay'
+   does, when the string is written. */
+LUA_API char *skein_pushblank (lua_State *L, size_t len) {
+  TString *ts = luaS_createlngstrobj(L, len);
+  lua_assert(len > LUAI_MAXSHORTLEN);
+  setsvalue2s(L, L->top.p, ts);
+  api_incr_top(L);
+  return getlngstr(ts);
+}
+
+/* lets the collector do what is due */
+LUA_API void skein_pay (lua_State *L) {
+  luaC_checkGC(L);
 }

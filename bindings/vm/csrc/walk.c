@@ -84,6 +84,17 @@ void skein_walk_slot (lua_State *L, int index, skein_Item *item) {
   walk_read(rawtt(o), &o->value_, item);
 }
 
+/* the values in the slots from 'first' >= 1 on of the running C function; those above
+   the top are nil */
+void skein_walk_slots (lua_State *L, int first, int count, skein_Item *items) {
+  StkId o = L->ci->func.p + first;
+  int i;
+  for (i = 0; i < count; i++, o++) {
+    if (l_likely(o < L->top.p)) walk_read(rawtt(s2v(o)), &s2v(o)->value_, &items[i]);
+    else items[i].kind = WALK_NIL;
+  }
+}
+
 /* the border of a table, or -1 if its metatable has the short string 'event' */
 int64_t skein_walk_border (lua_State *L, const void *table, const void *event) {
   Table *t = (Table *)table;

@@ -17,12 +17,13 @@
 //! Nothing: there every payload that becomes a string is copied.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::NonNull;
+use std::slice;
 
-use skein_arena::{Header, Payload};
+use skein_arena::{Header, Payload, copy_raw};
 
-use crate::ffi::lua_State;
+use crate::ffi::{self, lua_State};
 use crate::state::Memory;
 
 /// Strings up to this length are interned; their bytes are always Lua's own.
@@ -31,6 +32,8 @@ pub const SHORT: usize = 40;
 unsafe extern "C-unwind" {
     fn skein_pushblock(state: *mut lua_State, at: *const c_char, len: usize, owner: *mut c_void);
     fn skein_blockof(state: *mut lua_State, index: c_int) -> *mut c_void;
+    fn skein_pushblank(state: *mut lua_State, len: usize) -> *mut c_char;
+    fn skein_pay(state: *mut lua_State);
 }
 
 /// Pushes `len` bytes at `at` as a string that owns a reference to the block of `owner`.
@@ -43,6 +46,47 @@ unsafe extern "C-unwind" {
 pub unsafe fn push(state: *mut lua_State, owner: NonNull<Header>, at: *const u8, len: usize) {
     // SAFETY: by the caller's promise.
     unsafe { skein_pushblock(state, at.cast(), len, owner.as_ptr().cast()) }
+}
+
+/// Pushes a string of `len` bytes, more than [`SHORT`], and gives its bytes to be written.
+///
+/// # Safety
+/// `state` is valid and has a free slot. Whoever calls writes all bytes before anything else is done with the state, or takes the string
+/// off the stack unseen, and then calls [`pay`]. May raise a memory error: nothing with a destructor may be alive. No Lua code runs.
+#[inline]
+pub unsafe fn push_blank<'a>(state: *mut lua_State, len: usize) -> &'a mut [MaybeUninit<u8>] {
+    debug_assert!(len > SHORT, "shorter strings are interned");
+    // SAFETY: by the caller's promise: the string has just been made, with so many bytes that nobody else looks at.
+    unsafe { slice::from_raw_parts_mut(skein_pushblank(state, len).cast(), len) }
+}
+
+/// Pushes a string of these bytes, as `lua_pushlstring`; in fewer steps if it is not interned.
+///
+/// # Safety
+/// `state` is valid and has a free slot; `bytes` are not those of an object that only this may let go. May raise a memory error and
+/// may run finalizers: nothing with a destructor may be alive.
+#[inline]
+pub unsafe fn push_copy(state: *mut lua_State, bytes: &[u8]) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        if bytes.len() <= SHORT {
+            ffi::lua_pushlstring(state, bytes.as_ptr().cast(), bytes.len());
+            return;
+        }
+        let blank = push_blank(state, bytes.len());
+        copy_raw(blank.as_mut_ptr().cast(), bytes.as_ptr(), bytes.len());
+        pay(state);
+    }
+}
+
+/// Lets the collector work for what was pushed.
+///
+/// # Safety
+/// `state` is valid. May run finalizers, and raise: nothing with a destructor may be alive.
+#[inline]
+pub unsafe fn pay(state: *mut lua_State) {
+    // SAFETY: by the caller's promise.
+    unsafe { skein_pay(state) }
 }
 
 /// The header of the block whose bytes the string at `index` shows; `None` if it has bytes of its own, or is no string. Good

@@ -164,6 +164,34 @@ impl Heap {
         NonNull::new(ptr::with_exposed_provenance_mut(at))
     }
 
+    /// [`Heap::take`], if that is a matter of a few steps.
+    #[inline(always)]
+    pub(crate) fn take_waiting(&mut self, size: usize) -> Option<NonNull<u8>> {
+        if size.wrapping_sub(1) >= FINE {
+            return None;
+        }
+        let slot = (size - 1) / GRAIN;
+        if self.free[slot] == 0 {
+            return None;
+        }
+        NonNull::new(self.pop(slot))
+    }
+
+    /// [`Heap::give`], if the block is from here and that is a matter of a few steps; false: nothing was done.
+    ///
+    /// # Safety
+    ///
+    /// As there, if the block is from here.
+    #[inline(always)]
+    pub(crate) unsafe fn give_usual(&mut self, at: *mut u8, size: usize) -> bool {
+        if size.wrapping_sub(1) >= FINE || self.given != Given::Kept || !pages::holds(at.addr()) {
+            return false;
+        }
+        // SAFETY: promised by the caller.
+        unsafe { self.put(at, (size - 1) / GRAIN) };
+        true
+    }
+
     /// Takes a block back.
     ///
     /// # Safety

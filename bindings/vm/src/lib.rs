@@ -18,6 +18,7 @@ pub mod cache;
 mod code;
 pub mod embedded;
 pub mod external;
+pub mod fields;
 mod heap;
 mod hooks;
 pub mod image;

@@ -310,6 +310,35 @@ unsafe extern "C" fn allocate(
 ) -> *mut c_void {
     // SAFETY: promised by the caller.
     let memory = unsafe { &*memory.cast::<Memory>() };
+    let before = memory.used.load(Ordering::Relaxed);
+    // The usual: an object of a small state comes or goes, and there is a free block of its size.
+    // SAFETY: promised by the caller.
+    unsafe {
+        if block.is_null() {
+            let used = before.wrapping_add(new);
+            if used <= memory.limit.load(Ordering::Relaxed).min(memory.warn_above.load(Ordering::Relaxed))
+                && let Some(at) = memory.heap(|heap| heap.take_waiting(new))
+            {
+                memory.used.store(used, Ordering::Relaxed);
+                return at.as_ptr().cast();
+            }
+        } else if new == 0 && memory.heap(|heap| heap.give_usual(block.cast(), old)) {
+            memory.used.store(before.wrapping_sub(old), Ordering::Relaxed);
+            return ptr::null_mut();
+        }
+    }
+    // SAFETY: promised by the caller.
+    unsafe { allocate_elsewhere(memory, block, old, new) }
+}
+
+/// [`allocate`], but for the usual.
+///
+/// # Safety
+///
+/// As there.
+// Apart, so that the usual saves no registers.
+#[inline(never)]
+unsafe fn allocate_elsewhere(memory: &Memory, block: *mut c_void, old: usize, new: usize) -> *mut c_void {
     // For a new block `old` is a kind of object.
     let old = if block.is_null() { 0 } else { old };
     let used = memory.used.load(Ordering::Relaxed).wrapping_sub(old).wrapping_add(new);

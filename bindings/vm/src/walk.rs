@@ -62,7 +62,7 @@ struct Item {
 
 impl Item {
     #[inline(always)]
-    fn new() -> Item {
+    const fn new() -> Item {
         let unset = MaybeUninit::uninit();
         Item {
             bits: unset,
@@ -101,6 +101,7 @@ impl Item {
 
 unsafe extern "C" {
     fn skein_walk_slot(state: *mut lua_State, index: c_int, item: *mut Item);
+    fn skein_walk_slots(state: *mut lua_State, first: c_int, count: c_int, items: *mut Item);
     fn skein_walk_border(state: *mut lua_State, table: *const c_void, event: *const c_void) -> i64;
     fn skein_walk_is_plain(table: *const c_void) -> c_int;
     fn skein_walk_field(
@@ -124,6 +125,37 @@ pub unsafe fn slot<'a>(state: *mut lua_State, index: c_int) -> Value<'a> {
     unsafe {
         skein_walk_slot(state, index, &mut item);
         item.read()
+    }
+}
+
+/// The values of several slots, which were all looked at in one call.
+pub struct Slots<const N: usize>([Item; N]);
+
+impl<const N: usize> Slots<N> {
+    /// Looks at the `count` slots from `first` on, at most `N`. What is above the top is nil.
+    ///
+    /// # Panics
+    /// If `count` is more than `N`.
+    ///
+    /// # Safety
+    /// `state` runs a C function, and `first` is at least 1. The values are used as the module says.
+    #[inline(always)]
+    pub unsafe fn look(state: *mut lua_State, first: c_int, count: usize) -> Slots<N> {
+        assert!(count <= N, "room for {N} values");
+        let mut slots = Slots([const { Item::new() }; N]);
+        // SAFETY: by the caller's promise; there is room for `count` items.
+        unsafe { skein_walk_slots(state, first, count as c_int, slots.0.as_mut_ptr()) };
+        slots
+    }
+
+    /// The value at place `at`, from 0 on; nil where nobody looked.
+    ///
+    /// # Safety
+    /// It is used as the module says.
+    #[inline(always)]
+    pub unsafe fn value<'a>(&self, at: usize) -> Value<'a> {
+        // SAFETY: by the caller's promise; C has filled it in, or it is the nil that it began as.
+        unsafe { self.0[at].read() }
     }
 }
 
