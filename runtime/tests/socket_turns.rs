@@ -185,6 +185,31 @@ fn what_many_are_sent_in_a_turn_is_copied_once() {
 }
 
 #[test]
+fn what_many_are_told_in_several_writes_is_put_together_and_who_is_told_more_gets_that_too() {
+    let bench = Bench::new();
+    let connections: Vec<_> = (0..12).map(|_| bench.connection()).collect();
+    let ids: Vec<i32> = connections.iter().map(|it| it.0).collect();
+    let texts: Vec<Vec<u8>> = (b'a'..b'h').map(|it| vec![it; 700]).collect();
+    let all = texts.concat();
+    bench.one_turn(move |_, network| {
+        for text in &texts {
+            for (at, id) in ids.iter().enumerate() {
+                send(network, *id, text);
+                if at == 5 && text[0] == b'c' {
+                    send(network, *id, &[b'!'; 700]);
+                }
+            }
+        }
+    });
+    for (at, (_, peer)) in connections.iter().enumerate() {
+        match at {
+            5 => expect(peer, &[&all[..2100], &[b'!'; 700], &all[2100..]].concat()),
+            _ => expect(peer, &all),
+        }
+    }
+}
+
+#[test]
 fn a_peer_that_reads_nothing_is_warned_of_also_for_small_writes() {
     let bench = Bench::with(|settings| _ = settings.set("socket_write_limit", "4M"));
     let (id, peer) = bench.connection();

@@ -9,7 +9,7 @@
 //!   service goes behind them: a ping-pong starves nobody. The injector is looked at every so often, too.
 //! * A worker without work *searches*: the injector, then the deques of others, if there is work for two; one searches at a time.
 //! * When it finds nothing it sleeps. While some sleep and others run, the pool is *watched*: the timer's thread looks at it every
-//!   200 µs, and wakes a sleeper for what has become old: deques that never run empty, deques and slots of workers whose turn
+//!   200 µs (350 while nothing waits), and wakes a sleeper for what has become old: deques that never run empty, deques and slots of workers whose turn
 //!   takes that long. Workers that are all busy look at long turns of others themselves. While all are idle nobody keeps watch: a
 //!   node with nothing to do takes no CPU time.
 //! * Who makes work wakes a sleeper only for work in the injector, or for a deque with enough work in it to be worth that

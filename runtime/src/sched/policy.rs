@@ -12,6 +12,9 @@ pub const INJECTOR_EVERY: u64 = 200_000;
 /// Between two looks at a pool that is watched.
 pub const LOOK_EVERY: u64 = 200_000;
 
+/// The same, when the first of them found that nothing waits.
+pub const LOOK_SELDOM: u64 = 350_000;
+
 /// A look comes no sooner after another, though something becomes old.
 pub const LOOK_SOON: u64 = 20_000;
 

@@ -81,10 +81,11 @@ impl Pool {
         let due = self.desks.iter().fold(false, |due, desk| desk.look(now) | due);
         let wake = if due { self.idle.help() } else { Wake::NOBODY };
         // When something that waits now will be old, and not much later than that.
-        let latest = now.saturating_add(policy::LOOK_EVERY);
         let soonest = now.saturating_add(policy::LOOK_SOON);
-        let old =
-            self.desks.iter().filter(|it| it.has_waiting()).map(Desk::stuck_at).filter(|at| *at > now).min();
+        let waiting = || self.desks.iter().filter(|it| it.has_waiting());
+        let after = if waiting().next().is_some() { policy::LOOK_EVERY } else { policy::LOOK_SELDOM };
+        let latest = now.saturating_add(after);
+        let old = waiting().map(Desk::stuck_at).filter(|at| *at > now).min();
         Look { wake, again: Some(old.map_or(latest, |at| at.clamp(soonest, latest))) }
     }
 

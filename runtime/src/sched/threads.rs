@@ -168,7 +168,7 @@ pub(crate) fn run(node: &Arc<Node>, index: usize) {
         match play(node, &worker, &mut meter) {
             Played::Turn => {
                 if node.sockets.is_due(meter.last()) {
-                    look_at_sockets(node, &mut poller, meter.last());
+                    look_at_sockets(node, &worker, &mut poller, meter.last());
                 }
                 continue;
             }
@@ -179,26 +179,19 @@ pub(crate) fn run(node: &Arc<Node>, index: usize) {
         node.arena().flush();
         let until_due = node.quiet.until_due(&mut room, meter.last());
         meter.rest();
-        let now = meter.last();
-        if !lie_down(node, &worker, &mut poller, until_due, now) && until_due.is_some() {
+        if !lie_down(node, &worker, &mut poller, until_due) && until_due.is_some() {
             node.quiet.tidy(&mut room, || {
                 (0..node.scheduler.workers()).filter(|it| *it != index).for_each(|it| node.wake_worker(it));
             });
-            lie_down(node, &worker, &mut poller, None, now);
+            lie_down(node, &worker, &mut poller, None);
         }
         meter.wake();
     }
 }
 
-/// A worker that parked at `now` waits for sockets, if no other does, or in its bed; no longer than `limit`. Whether it was woken, or
+/// A worker that parked waits for sockets, if no other does, or in its bed; no longer than `limit`. Whether it was woken, or
 /// served sockets. May end early, for no reason.
-fn lie_down(
-    node: &Arc<Node>,
-    worker: &Worker,
-    poller: &mut Poller,
-    limit: Option<Duration>,
-    now: u64,
-) -> bool {
+fn lie_down(node: &Arc<Node>, worker: &Worker, poller: &mut Poller, limit: Option<Duration>) -> bool {
     let bed = &node.scheduler.beds[worker.index()];
     if !node.sockets.sit_down() {
         return bed.sleep(limit);
@@ -212,7 +205,7 @@ fn lie_down(
             node.log(Handle::NONE, format!("socket-server error: {error}").as_bytes());
         }
     }
-    node.sockets.get_up(now);
+    node.sockets.get_up(node.clock.stamp());
     if !poller.has_ready() {
         return woken;
     }
@@ -221,12 +214,13 @@ fn lie_down(
     true
 }
 
-/// A worker that is busy serves sockets between two turns, at `now`.
-fn look_at_sockets(node: &Arc<Node>, poller: &mut Poller, now: u64) {
+/// A worker that is busy serves sockets between two turns, at `now`, and then what comes of it: nobody is woken for that.
+fn look_at_sockets(node: &Arc<Node>, worker: &Worker, poller: &mut Poller, now: u64) {
     if node.sockets.sit_down() {
         // What fails here fails for who waits, and is told there.
         let _ = node.network().wait(poller, Some(Duration::ZERO));
         node.sockets.get_up(now);
+        let _playing = Playing::new(worker);
         node.network().serve(poller);
     }
 }

@@ -359,7 +359,7 @@ impl System for SimNetwork {
         Err(ErrorKind::Unsupported.into())
     }
 
-    fn read(&self, fd: Fd, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    fn read(&self, fd: Fd, _: Carrier, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let mut net = self.net();
         let end = net.end(fd)?;
         if let Some(error) = end.error.take() {

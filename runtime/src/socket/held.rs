@@ -8,6 +8,8 @@
 //! have more to tell them. And the first one ever on a connection that was accepted: a server that answers and closes has the
 //! answer and the end go out as one packet ([`Network::release_last`]).
 //!
+//! What many sockets were told in several writes each is put together once for all of them ([`super::common`]).
+//!
 //! # Invariants
 //! * **J1** While a socket's outbox holds bytes that the system has not refused, `Socket::held` is set, and its id is in the list of some
 //!   worker; that worker's turn has not ended, or is about to empty the list.
@@ -25,6 +27,7 @@ use skein_arena::{
 
 use super::{
     EventKind, Network,
+    common::Common,
     record::{Bytes, Kind, Piece, Socket, State},
     write::Data,
 };
@@ -112,8 +115,9 @@ impl<'n> Network<'n> {
         let bytes = match data {
             Data::Bytes(bytes) => match list.keep(self.node.arena(), bytes) {
                 Ok((kept, copied)) => {
-                    let copied = if copied { bytes.len() as u64 } else { 0 };
-                    self.sockets().counters.copied.fetch_add(copied, Relaxed);
+                    if copied {
+                        self.sockets().counters.copied.fetch_add(bytes.len() as u64, Relaxed);
+                    }
                     kept
                 }
                 // No room to hold it; there may be to send it.
@@ -141,11 +145,19 @@ impl<'n> Network<'n> {
 
     /// Sends what is held of a socket. What the system refuses waits, as if it had been refused at once.
     pub(super) fn release(self, socket: &mut Socket) {
+        self.release_of(socket, None);
+    }
+
+    /// The same, for one of many sockets that may have been told the same.
+    fn release_of(self, socket: &mut Socket, common: Option<&mut Common>) {
         if !core::mem::take(&mut socket.held) {
             return;
         }
         // A failure is met again by the poller, which tells of it.
-        let _ = self.flush_stream(socket);
+        let _ = match common.and_then(|it| it.joined(self, &socket.outbox)) {
+            Some(joined) => self.flush_joined(socket, joined),
+            None => self.flush_stream(socket),
+        };
         if !socket.outbox.is_empty() {
             self.wait_for_room(socket);
         }
@@ -181,9 +193,10 @@ impl<'n> Network<'n> {
             (core::mem::take(&mut list.ids), list.last.take())
         };
         drop(last);
+        let mut common = Common::default();
         for id in ids.drain(..) {
             if let Some(mut socket) = self.lock(id) {
-                self.release(&mut socket);
+                self.release_of(&mut socket, Some(&mut common));
             }
         }
         let mut list = held.lock();

@@ -4,7 +4,7 @@ use super::{
     Network,
     record::{Kind, State, Tally},
 };
-use crate::Handle;
+use crate::{Handle, timer::clock::NANOS_OF_TICK};
 
 /// How a socket is called in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,12 +89,21 @@ impl Network<'_> {
             read,
             written,
             queued: socket.outbox.size,
-            read_at,
-            written_at,
+            read_at: self.ticks_of(read_at),
+            written_at: self.ticks_of(written_at),
             reading: socket.reading,
             writing: socket.writing,
             local: local.map(|it| it.to_string()),
             peer: peer.map(|it| it.to_string()),
         })
+    }
+
+    /// Ticks of the node's clock at a time of the workers' clock, which is cheaper to read.
+    fn ticks_of(self, stamp: u64) -> u64 {
+        if stamp == 0 {
+            return 0;
+        }
+        let clock = &self.node.clock;
+        clock.nanos().saturating_sub(clock.stamp().saturating_sub(stamp)) / NANOS_OF_TICK
     }
 }

@@ -23,7 +23,7 @@ use rustix::{
     io::{Errno, readv, write, writev},
     net::{
         AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix,
-        SocketFlags, SocketType, acceptfrom_with, bind, connect, getpeername, getsockname, listen, recvfrom,
+        SocketFlags, SocketType, acceptfrom_with, bind, connect, getpeername, getsockname, listen, recv, recvfrom,
         send, sendmsg, sendto, shutdown, socket_with, sockopt,
     },
 };
@@ -233,8 +233,12 @@ impl System for Kernel {
         Ok(fd.into_raw_fd())
     }
 
-    fn read(&self, fd: Fd, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        Ok(readv(at(&fd), into)?)
+    fn read(&self, fd: Fd, carrier: Carrier, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        Ok(match (carrier, into) {
+            // A fourth less than what `readv` costs, which comes by way of files.
+            (Carrier::Socket, [one]) => recv(at(&fd), &mut **one, RecvFlags::empty())?.0,
+            (_, all) => readv(at(&fd), all)?,
+        })
     }
 
     fn write(&self, fd: Fd, carrier: Carrier, bytes: &[IoSlice<'_>], more: bool) -> io::Result<usize> {

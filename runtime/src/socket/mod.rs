@@ -24,6 +24,7 @@ pub mod address;
 pub mod event;
 pub mod system;
 
+mod common;
 mod control;
 mod held;
 mod info;
@@ -70,9 +71,6 @@ pub(crate) struct Sockets {
     used: AtomicBool,
     /// A worker waits here.
     seat: AtomicBool,
-    /// How often one sat down to; and when it was last looked at.
-    sat: AtomicU64,
-    sat_before: AtomicU64,
     /// When the last one stopped to, in ns of the workers' clock.
     attended_at: AtomicU64,
     /// What each worker holds.
@@ -119,8 +117,6 @@ impl Sockets {
             counters: Counters::default(),
             used: AtomicBool::new(false),
             seat: AtomicBool::new(false),
-            sat: AtomicU64::new(0),
-            sat_before: AtomicU64::new(0),
             attended_at: AtomicU64::new(0),
             held: (0..workers).map(|_| held::Held::default()).collect(),
             started: (0..workers).map(|_| started::Started::default()).collect(),

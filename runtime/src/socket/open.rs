@@ -323,7 +323,7 @@ impl<'n> Network<'n> {
             match self.system().accept(listener.fd) {
                 Ok((fd, from)) => {
                     listener.tally.accepted += 1;
-                    listener.tally.read_at = self.node.now();
+                    listener.tally.read_at = self.node.clock.stamp();
                     // Of all locks only this one is taken while another is held, and the slot is free.
                     let Ok(socket) = self.adopt(fd, listener.owner, State::Accepted, Kind::Stream) else {
                         continue;

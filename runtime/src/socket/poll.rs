@@ -20,7 +20,7 @@ use skein_arena::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use super::{EventKind, Network, Sockets, read::SPILL, record::State, system::Ready};
 use crate::Node;
 
-/// How long busy workers may leave sockets alone, in ns.
+/// How long busy workers may leave sockets alone, in ns. They look then themselves, between two turns, or one who sleeps is sent here.
 const OFTEN: u64 = 200_000;
 
 /// What a thread keeps between two waits.
@@ -35,12 +35,7 @@ impl Sockets {
     /// A worker sits down to wait here. `false`: another does, or there never was a socket.
     pub(crate) fn sit_down(&self) -> bool {
         // Acquire and Release: who sits down next sees what the one before left.
-        let sits = self.used.load(Relaxed) && !self.seat.load(Relaxed) && !self.seat.swap(true, Acquire);
-        if sits {
-            // The only one who writes it is who sits.
-            self.sat.store(self.sat.load(Relaxed).wrapping_add(1), Relaxed);
-        }
-        sits
+        self.used.load(Relaxed) && !self.seat.load(Relaxed) && !self.seat.swap(true, Acquire)
     }
 
     /// It gets up, at `now` of the workers' clock.
@@ -49,7 +44,7 @@ impl Sockets {
         self.seat.store(false, Release);
     }
 
-    /// Whether a busy worker should look here, at `now` of the workers' clock.
+    /// Whether somebody should look here, at `now` of the workers' clock: nobody waits here, and for a while nobody has.
     #[inline]
     pub(crate) fn is_due(&self, now: u64) -> bool {
         self.used.load(Relaxed)
@@ -64,13 +59,10 @@ impl Sockets {
 }
 
 impl Node {
-    /// Who keeps watch looks here. If nobody has sat down since it did so last, and some worker sleeps, that one is woken, and will
-    /// wait here when it finds nothing else.
-    pub(crate) fn attend_sockets(&self) {
-        let sockets = &self.sockets;
-        let sat = sockets.sat.load(Relaxed);
-        let left_alone = sockets.sat_before.swap(sat, Relaxed) == sat && !sockets.seat.load(Relaxed);
-        if left_alone && sockets.used.load(Relaxed) {
+    /// Who keeps watch looks here, at `now` of the workers' clock. If nobody has waited here for a while, and some worker sleeps, that one
+    /// is woken, and will wait here when it finds nothing else.
+    pub(crate) fn attend_sockets(&self, now: u64) {
+        if self.sockets.is_due(now) {
             self.wake(self.scheduler.help());
         }
     }

@@ -1,8 +1,8 @@
 //! How bytes come in: straight into blocks that are as large as what has come of late.
 //!
-//! The first read of a burst has room in its block for what the last one brought, and a buffer of the thread behind it, so that
+//! A read has room in its block for what the ones before brought. While that grows there is a buffer of the thread behind it, so that
 //! one call is enough whatever comes; what lands in the buffer is copied into a block of its own, once, since the next block will
-//! be larger.
+//! be larger. Once a read has come back short the block alone will do: a call with one buffer costs less.
 
 use std::io::{self, IoSliceMut};
 
@@ -55,15 +55,18 @@ pub(crate) struct Room {
     run: u32,
     /// Reads in a row that brought much less than there was room for.
     lean: u8,
+    /// The last read brought all that there was.
+    settled: bool,
 }
 
 impl Room {
     /// Of a socket that has brought nothing.
-    pub(crate) const FIRST: Self = Self { next: LEAST, run: 0, lean: 0 };
+    pub(crate) const FIRST: Self = Self { next: LEAST, run: 0, lean: 0, settled: false };
 
     /// A read brought so many bytes; `drained`: all that there were.
     fn learn(&mut self, count: usize, drained: bool) {
         let room = self.next as usize;
+        self.settled = drained;
         let doubled = |count: usize| count.saturating_mul(2).next_power_of_two().min(MOST as usize) as u32;
         if !drained {
             self.run = self.run.saturating_add(count as u32);
@@ -150,14 +153,15 @@ impl<'n> Network<'n> {
             Ok(block) => block,
             Err(error) => return Read::NoRoom(error),
         };
-        let behind = if room < LARGE { &mut *spill } else { &mut [] };
+        let behind = if room < LARGE && !socket.room.settled { &mut *spill } else { &mut [] };
+        let carrier = socket.carrier();
         let asked = room as usize + behind.len();
         let outcome = {
             let bytes = block.bytes_mut().expect("a new block has bytes");
             if behind.is_empty() {
-                self.system().read(socket.fd, &mut [IoSliceMut::new(bytes)])
+                self.system().read(socket.fd, carrier, &mut [IoSliceMut::new(bytes)])
             } else {
-                self.system().read(socket.fd, &mut [IoSliceMut::new(bytes), IoSliceMut::new(behind)])
+                self.system().read(socket.fd, carrier, &mut [IoSliceMut::new(bytes), IoSliceMut::new(behind)])
             }
         };
         let count = match outcome {
@@ -184,7 +188,7 @@ impl<'n> Network<'n> {
 
     fn came(self, socket: &mut Socket, bytes: usize) {
         socket.tally.read += bytes as u64;
-        socket.tally.read_at = self.node.now();
+        socket.tally.read_at = self.node.clock.stamp();
         self.sockets().counters.read.fetch_add(bytes as u64, Relaxed);
     }
 

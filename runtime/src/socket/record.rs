@@ -100,6 +100,16 @@ impl Piece {
     pub(crate) fn rest(&self) -> &[u8] {
         &self.bytes.all()[self.at..]
     }
+
+    /// How long [`Self::rest`] is.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        let all = match &self.bytes {
+            Bytes::Block(block) => block.len(),
+            Bytes::Shared(_, _, len) => *len,
+        };
+        all - self.at
+    }
 }
 
 /// Writes that wait, those of high priority before the others.
@@ -120,7 +130,7 @@ impl Outbox {
 
     /// Appends. When nothing waits, priority means nothing.
     pub(crate) fn push(&mut self, piece: Piece, low: bool) {
-        self.size += piece.rest().len();
+        self.size += piece.len();
         if low && !self.is_empty() { &mut self.low } else { &mut self.high }.push_back(piece);
     }
 
@@ -128,6 +138,18 @@ impl Outbox {
     pub(crate) fn slices<'a>(&'a self, into: &mut Vec<IoSlice<'a>>, most: usize) {
         let queue = if self.high.is_empty() { &self.low } else { &self.high };
         into.extend(queue.iter().take(most).map(|it| IoSlice::new(it.rest())));
+    }
+
+    /// The writes, if they are at least `least`, none has begun, and all are of payloads that others may have too.
+    pub(crate) fn shared(&self, least: usize) -> Option<impl ExactSizeIterator<Item = (&Payload, usize, usize)>> {
+        let begins = |it: &Piece| it.at == 0 && matches!(it.bytes, Bytes::Shared(..));
+        let all = self.high.len() >= least && self.low.is_empty() && self.high.iter().all(begins);
+        all.then(|| {
+            self.high.iter().map(|it| match &it.bytes {
+                Bytes::Shared(payload, start, len) => (payload, *start, *len),
+                Bytes::Block(_) => unreachable!("all are shared"),
+            })
+        })
     }
 
     /// The write that is next.
@@ -138,7 +160,7 @@ impl Outbox {
     /// Takes it out.
     pub(crate) fn pop(&mut self) -> Option<Piece> {
         let piece = self.high.pop_front().or_else(|| self.low.pop_front());
-        self.size -= piece.as_ref().map_or(0, |it| it.rest().len());
+        self.size -= piece.as_ref().map_or(0, |it| it.len());
         piece
     }
 
@@ -148,7 +170,7 @@ impl Outbox {
         let low = self.high.is_empty();
         let queue = if low { &mut self.low } else { &mut self.high };
         while let Some(first) = queue.front_mut() {
-            let len = first.rest().len();
+            let len = first.len();
             if len > written {
                 first.at += written;
                 break;
@@ -185,7 +207,7 @@ impl Outbox {
 /// The least backlog that is worth a warning.
 const WARN_FROM: usize = 1 << 20;
 
-/// What has been done. Times are ticks of the node's clock; 0 is never.
+/// What has been done. Times are those of the workers' clock; 0 is never.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Tally {
     pub(crate) read: u64,

@@ -88,7 +88,7 @@ pub trait System: Send + Sync {
     fn datagram(&self, v6: bool, at: Option<SocketAddr>) -> io::Result<Fd>;
 
     /// Reads into the first buffer, then into the next ones. 0 is the end.
-    fn read(&self, fd: Fd, into: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
+    fn read(&self, fd: Fd, carrier: Carrier, into: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
     /// Writes as much as there is room for. `more`: the caller writes more, or ends the stream, right after; until then the bytes may
     /// be kept.
     fn write(&self, fd: Fd, carrier: Carrier, bytes: &[IoSlice<'_>], more: bool) -> io::Result<usize>;

@@ -101,7 +101,7 @@ impl Network<'_> {
         let rest = &mut block.bytes_mut().expect("nobody else has it")[whole.filled..];
         let missing = rest.len();
         let outcome =
-            self.system().read(socket.fd, &mut [IoSliceMut::new(rest), IoSliceMut::new(spill)]);
+            self.system().read(socket.fd, socket.carrier(), &mut [IoSliceMut::new(rest), IoSliceMut::new(spill)]);
         let count = outcome.as_ref().map_or(0, |it| *it);
         if count < missing {
             whole.filled += count;

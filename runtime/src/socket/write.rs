@@ -144,7 +144,7 @@ impl<'n> Network<'n> {
     fn wrote(self, socket: &mut Socket, bytes: usize) {
         if bytes > 0 {
             socket.tally.written += bytes as u64;
-            socket.tally.written_at = self.node.now();
+            socket.tally.written_at = self.node.clock.stamp();
             self.sockets().counters.written.fetch_add(bytes as u64, Relaxed);
         }
     }
@@ -244,6 +244,14 @@ impl<'n> Network<'n> {
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
+    }
+
+    /// Writes what waits, which is `all`, as much as there is room for.
+    pub(super) fn flush_joined(self, socket: &mut Socket, all: &[u8]) -> io::Result<()> {
+        let written = self.write_now(socket, &[IoSlice::new(all)], false)?;
+        socket.outbox.advance(written);
+        self.wrote(socket, written);
         Ok(())
     }
 

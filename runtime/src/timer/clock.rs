@@ -9,6 +9,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Nanoseconds of a tick.
+pub(crate) const NANOS_OF_TICK: u64 = 10_000_000;
+
 /// A monotonic clock that knows when it was started.
 pub trait Clock: Send + Sync {
     /// Nanoseconds: of the wall clock's second at start, plus what passed since.
@@ -22,7 +25,7 @@ pub trait Clock: Send + Sync {
 
     /// skynet's `now`, in ticks of 1/100 s.
     fn ticks(&self) -> u64 {
-        self.nanos() / 10_000_000
+        self.nanos() / NANOS_OF_TICK
     }
 }
 

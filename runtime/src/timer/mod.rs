@@ -252,7 +252,7 @@ pub(crate) fn work(node: &Arc<Node>, batch: &mut Vec<Block>) {
         let look = node.scheduler.look(now);
         node.wake(look.wake);
         if let Some(at) = look.again {
-            node.attend_sockets();
+            node.attend_sockets(now);
             node.timer.look_at(node.clock.nanos() + at.saturating_sub(now), || node.clock.nanos());
         }
     }
