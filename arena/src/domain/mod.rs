@@ -37,6 +37,8 @@
 //! nobody maps them. Whatever step the process died at, what is left is one of: no slot; a lock file nobody holds, with some
 //! of the other files. Sweeping, killed half-way, leaves the same.
 
+#[cfg(test)]
+mod documented;
 mod error;
 mod field;
 mod files;

@@ -28,19 +28,19 @@ use crate::{
 const MAGIC: [u8; 8] = *b"skein\0dm";
 
 /// Where what stands in the file. Bytes after the last field are zeros.
-mod at {
-    pub(super) const MAGIC: usize = 0;
-    pub(super) const VERSION: usize = 8;
-    pub(super) const SLOTS: usize = 12;
-    pub(super) const BASE: usize = 16;
-    pub(super) const BITS: usize = 24;
-    pub(super) const BUILD: usize = 32;
-    pub(super) const CONTROL: usize = 40;
-    pub(super) const ID: usize = 48;
-    pub(super) const SEED: usize = 56;
-    pub(super) const MADE_NS: usize = 64;
-    pub(super) const PID: usize = 72;
-    pub(super) const UID: usize = 76;
+pub(super) mod at {
+    pub(in crate::domain) const MAGIC: usize = 0;
+    pub(in crate::domain) const VERSION: usize = 8;
+    pub(in crate::domain) const SLOTS: usize = 12;
+    pub(in crate::domain) const BASE: usize = 16;
+    pub(in crate::domain) const BITS: usize = 24;
+    pub(in crate::domain) const BUILD: usize = 32;
+    pub(in crate::domain) const CONTROL: usize = 40;
+    pub(in crate::domain) const ID: usize = 48;
+    pub(in crate::domain) const SEED: usize = 56;
+    pub(in crate::domain) const MADE_NS: usize = 64;
+    pub(in crate::domain) const PID: usize = 72;
+    pub(in crate::domain) const UID: usize = 76;
 }
 
 /// What the file `domain` says.

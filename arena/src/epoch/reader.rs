@@ -45,6 +45,13 @@ pub struct Records {
     records: [Record; READERS],
 }
 
+#[cfg(not(loom))]
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(Records, records) == 64 && size_of::<Record>() == 64);
+    assert!(offset_of!(Record, number) == 0 && offset_of!(Record, since) == 8);
+};
+
 impl Default for Records {
     fn default() -> Records {
         Records { used: AtomicU32::new(0), records: std::array::from_fn(|_| Record::default()) }

@@ -42,7 +42,7 @@ pub struct Doorbell {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Doorbell>() == 64);
+const _: () = assert!(size_of::<Doorbell>() == 64 && std::mem::offset_of!(Doorbell, callers) == 8);
 
 impl Doorbell {
     /// Wakes the owner if it sleeps. What it shall find has been published before. Whether it slept.

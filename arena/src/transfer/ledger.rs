@@ -100,6 +100,8 @@ mod tests {
             ledger.enter(ticket, hold);
         }
         assert_eq!(ledger.holds().collect::<Vec<_>>(), holds);
+        // As docs/arena-layout.md has it.
+        assert_eq!(ledger.holds[8191].load(Relaxed), 0xffff_ffff_0000_0007);
         ledger.clear(0);
         assert_eq!(ledger.holds().collect::<Vec<_>>(), holds[1..]);
     }

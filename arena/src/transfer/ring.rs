@@ -266,6 +266,10 @@ mod tests {
             assert_eq!(Entry::from_words(entry.to_words(position)), Ok(entry));
         }
         assert_eq!(Entry::from_words([0x0600, 0, 0, 0]), Err(BadKind(6)));
+        // As docs/arena-layout.md has it.
+        let words =
+            [0x0000_0006_fffe_03fe, 0xffff_fffe_0000_0007, 0xffff_ffff_0100_000a, 0xff00_0001_ffff_ffff];
+        assert_eq!(entry.to_words(5), words);
     }
 
     #[test]
