@@ -4,7 +4,9 @@ local msgserver = require "snax.msgserver"
 
 local count = 0
 local agent
-local server = {}
+local gone = {}
+-- Few responses are kept, so that a test sees them go.
+local server = { expired_number = 8 }
 
 function server.login_handler(uid, secret)
     msgserver.login(msgserver.username(uid, "1", "sample"), secret)
@@ -13,7 +15,9 @@ end
 
 function server.logout_handler(username) msgserver.logout(username) end
 
-function server.kick_handler() return count end
+function server.kick_handler(what) return what == "gone" and table.concat(gone, ",") or count end
+
+function server.disconnect_handler(username) gone[#gone + 1] = (msgserver.userid(username)) end
 
 function server.register_handler() end
 
