@@ -27,7 +27,7 @@ function sockethelper.readfunc(fd, pre)
     local read = socket.read
     local function plain(size)
         local data = read(fd, size)
-        if not data then error(socket_error) end
+        if not data then fail("read failed fd = " .. fd) end
         return data
     end
     if not pre or pre == "" then return plain end
@@ -58,7 +58,7 @@ function sockethelper.readall(fd) return socket.readall(fd) end
 function sockethelper.writefunc(fd)
     local write = socket.write
     return function(content)
-        if not write(fd, content) then error(socket_error) end
+        if not write(fd, content) then fail("write failed fd = " .. fd) end
     end
 end
 

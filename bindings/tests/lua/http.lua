@@ -259,6 +259,13 @@ local function check_client()
     check.ok("refused", not ok and err == sockethelper.socket_error)
     check.contains("refused", tostring(err), "[Socket Error] : connect failed host = 127.0.0.1 port = 1")
     check.eq("told once", tostring(err), "[Socket Error]")
+    local gone = socket.open("127.0.0.1", port)
+    socket.shutdown(gone)
+    ok, err = pcall(sockethelper.readfunc(gone))
+    check.ok("read failed", not ok and tostring(err) == "[Socket Error] : read failed fd = " .. gone, tostring(err))
+    socket.close(gone)
+    ok, err = pcall(sockethelper.writefunc(gone), "x")
+    check.ok("write failed", not ok and tostring(err) == "[Socket Error] : write failed fd = " .. gone, tostring(err))
 
     httpc.timeout = 20
     ok, err = pcall(httpc.get, host, "/slow")
