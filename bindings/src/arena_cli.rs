@@ -150,7 +150,8 @@ fn print_stats(report: &Report, out: &mut impl Write) -> io::Result<u8> {
 fn print_reclamation(of: &Reclamation, out: &mut impl Write) -> io::Result<()> {
     let seconds = |since: u64| epoch::now().saturating_sub(since) / 1_000_000_000;
     if let Some(since) = of.pinned_since {
-        writeln!(out, "  {} threads read others' memory, the first for {} s", of.pinned, seconds(since))?;
+        let read = if of.pinned == 1 { "thread reads" } else { "threads read" };
+        writeln!(out, "  {} {read} others' memory, the first for {} s", of.pinned, seconds(since))?;
     }
     if of.periods > 0 || of.waiting > 0 {
         writeln!(out, "  {} grace periods, {} pieces wait", of.periods, of.waiting)?;

@@ -1,6 +1,8 @@
 //! Tests of processes: each plays a role in the ignored test `child` of the same file, run in a process of its own.
 #![allow(dead_code)] // Each test file uses some of it.
 
+pub(crate) mod exchange;
+
 use std::{
     env,
     io::{BufRead, BufReader, Lines, Write, stdin},
