@@ -3,7 +3,7 @@
 //! Per class a small stack of free blocks, in the heap's tables, and apart from them the block that was freed last: who frees and
 //! allocates in turn uses that one again, and waits for no counter that was stored a moment ago. None of it is touched by other
 //! threads. When a stack is empty or full, half of it is exchanged with the spans under one lock: so a block that was
-//! allocated by one thread and freed by another goes back to its span in a batch, and costs the lock of the class a thirty-second
+//! allocated by one thread and freed by another goes back to its span in a batch, and costs the lock of the class a sixty-fourth
 //! part of once.
 //!
 //! # Invariants
