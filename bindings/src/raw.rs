@@ -108,6 +108,21 @@ pub(crate) unsafe fn raise(state: *mut lua_State, error: Raise) -> ! {
     }
 }
 
+/// Raises `error` as it is, without a position: what skynet raises inside of a call of its own.
+///
+/// # Safety
+/// As [`raise`].
+#[cold]
+pub(crate) unsafe fn raise_bare(state: *mut lua_State, error: Raise) -> ! {
+    let Raise(()) = error;
+    let (text, len) = PENDING.get();
+    // SAFETY: as `raise`.
+    unsafe {
+        ffi::lua_pushlstring(state, text.as_ptr().cast(), len);
+        ffi::lua_error(state)
+    }
+}
+
 /// Raises `bad argument #arg to 'function' (what)`.
 ///
 /// # Safety

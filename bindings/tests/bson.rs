@@ -182,6 +182,24 @@ fn what_cannot_be_encoded_is_refused_as_skynet_refuses_it() {
 }
 
 #[test]
+fn what_is_refused_has_no_position_as_in_skynet() {
+    let probe = probe();
+    for (lua, error) in [
+        ("bson.encode { [2] = 1 }", "Bson dictionary's key can't be number"),
+        ("bson.encode { a = print }", "Invalid value type : function"),
+        (
+            "bson.encode(setmetatable({ a = '\\xff' }, { __pairs = function(t) return next, t end }))",
+            "Invalid utf8 string",
+        ),
+        ("bson.encode_order('a', 1, {}, 2)", "Argument 3 need a string"),
+        ("bson.encode()", "test:1: bad argument #1 to 'encode' (table expected, got nil)"),
+    ] {
+        let raised: LuaString = probe.eval(format!("return select(2, pcall(function() return ({lua}) end))"));
+        assert_eq!(raised.to_string_lossy(), error, "{lua}");
+    }
+}
+
+#[test]
 fn metamethods_and_documents_are_encoded_wherever_they_stand() {
     let probe = probe();
     probe.eval::<()>(

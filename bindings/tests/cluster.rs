@@ -396,3 +396,60 @@ fn large_messages_are_taken_apart_and_put_together_as_blocks() {
         assert!(probe.error(call).contains(error), "{call}: {}", probe.error(call));
     }
 }
+
+#[test]
+fn what_is_no_text_is_taken_as_skynet_takes_it() {
+    let probe = probe();
+    probe.eval::<()>(
+        "local function fails(expected, f, ...)
+            local ok, why = pcall(f, ...)
+            assert(not ok and why:find(expected, 1, true), why)
+        end
+        -- A number is a pointer that lacks, here and in front of a size.
+        fails('bad argument #4', c.packresponse, 1, true, 12)
+        fails('bad argument #4', c.packresponse, 1, true)
+        fails('bad argument #3', c.packresponse, 1, true, 12, 2)
+        assert(c.concat { '4', 'ab', 'cd' } == nil)
+        local parts = {}
+        assert(select('#', c.append(parts, nil)) == 0 and #parts == 0)",
+    );
+}
+
+#[test]
+fn small_frames_are_the_same_whichever_way_they_take() {
+    let probe = probe();
+    // On both sides of what is interned, of what is small, and of a part; by name and by number; what is packed and what was received.
+    probe.eval::<()>(
+        "for _, size in ipairs { 0, 1, 20, 28, 29, 30, 40, 41, 900, 999, 1000, 1001, 2000, 32767 } do
+            local text = rep('x', size)
+            for _, to in ipairs { 7, '@name', rep('n', 255) } do
+                local function frame(session, ...) return (c.packrequest(to, session, ...)) end
+                local head = type(to) == 'number' and string.pack('<I1I4I4', 0, to, 5)
+                    or string.pack('<I1s1I4', 0x80, to, 5)
+                local m, n = pack(text)
+                local body = core.tostring(m, n)
+                if #body < 32768 then
+                    assert(frame(5, m, n) == string.pack('>s2', head .. body), size)
+                    local push = c.packpush(to, 5, pack(text))
+                    assert(push == string.pack('>s2', head:sub(1, -5) .. '\\0\\0\\0\\0' .. body), size)
+                else
+                    trash(m, n)
+                end
+            end
+            if size <= 32768 then
+                local answer = string.pack('<I4I1', 9, 1) .. text
+                assert(c.packresponse(9, true, text) == string.pack('>s2', answer), size)
+                local session, ok, data = c.unpackresponse(answer)
+                assert(session == 9 and ok and data == text, size)
+            end
+        end
+        -- A part of a message, one that is not the last given, and one that is no more.
+        local m, n = pack(rep('y', 60))
+        local k, l = pack(rep('z', 60))
+        assert(c.packrequest('a', 1, m, 50):find('y', 1, true))
+        assert(not pcall(c.packrequest, 'a', 1, m, 50))
+        assert(not pcall(c.packrequest, 'a', 1, k, 1000))
+        trash(k, l)",
+    );
+    assert_eq!(probe.state.blocks_in_hand(), 0);
+}

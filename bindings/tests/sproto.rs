@@ -365,3 +365,23 @@ fn messages_are_read_straight_from_a_block() {
     assert!(probe.error("c.unpack(pointer(16), 3)").contains("not held by this service"));
     assert!(probe.error("sp:decode('Person', io.stdout, 1 << 20)").contains("out of range"));
 }
+
+#[test]
+fn arguments_that_are_not_there_are_taken_as_in_skynet() {
+    let probe = probe();
+    for (lua, said) in [
+        ("c.decode()", Ok(0)),
+        ("c.encode()", Err("bad argument #2 to 'encode' (nil expected, got no value)")),
+        ("c.encode(nil, nil)", Ok(1)),
+        ("c.saveproto(nil, 16)", Err("Invalid global slot index 16")),
+    ] {
+        let (ok, found): (bool, Value) = probe.eval(format!(
+            "local t = table.pack(pcall(function() return {lua} end)) return t[1], t[1] and t.n - 1 or t[2]"
+        ));
+        match (said, found) {
+            (Ok(count), Value::Integer(found)) => assert!(ok && found == count, "{lua}: {found} values"),
+            (Err(error), Value::String(found)) => assert_eq!(bare(&found.to_string_lossy()), error, "{lua}"),
+            (_, found) => panic!("{lua}: {found:?}"),
+        }
+    }
+}

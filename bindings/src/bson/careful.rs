@@ -10,7 +10,7 @@ use std::slice;
 use super::Kit;
 use super::encode::{Source, number_key};
 use super::out::{DEPTH, Key, Out, Store, hole, is_array, too_deep, ty};
-use crate::raw::{Raise, bytes, ffi, lua_State, raise, type_name};
+use crate::raw::{Raise, bytes, ffi, lua_State, raise_bare, type_name};
 
 /// How much deeper than the shallowest one an encoding may begin. A metamethod may encode as well, and so on: Lua counts its own
 /// calls, but not our frames for each level of a table.
@@ -57,13 +57,13 @@ pub(super) unsafe fn push(state: *mut lua_State, kit: &Kit, source: Source) -> c
     // SAFETY: by the caller's promise. Everything alive is plain data.
     unsafe {
         if ffi::lua_checkstack(state, 16) == 0 || is_deep() {
-            raise(state, Raise::new("stack overflow"));
+            raise_bare(state, Raise::new("stack overflow"));
         }
         let slot = ffi::lua_gettop(state) + 1;
         ffi::lua_newuserdatauv(state, 0, 0);
         let mut walk = Walk { state, kit, out: Out::new(Userdata { state, slot }) };
         if let Err(error) = walk.source(source) {
-            raise(state, error);
+            raise_bare(state, error);
         }
         let (_, len) = walk.out.finish();
         let document = super::document::push(state, kit, len);

@@ -14,7 +14,7 @@ use skein_vm::walk::{self, Table, Value};
 
 use super::Kit;
 use super::out::{DEPTH, Key, Out, hole, is_array, too_deep, ty};
-use crate::raw::{Raise, ffi, guard, lua_State, raise};
+use crate::raw::{Raise, ffi, guard, lua_State, raise, raise_bare};
 
 /// A vector that has become larger is not kept.
 const KEEP: usize = 1 << 20;
@@ -48,12 +48,12 @@ impl From<Raise> for Stop {
     }
 }
 
-/// `bson.encode(table): userdata`.
+/// `bson.encode(table): userdata`. What is no document is an error without a position, as in skynet.
 pub(super) unsafe extern "C-unwind" fn encode(state: *mut lua_State) -> c_int {
     // SAFETY: Lua gives us a valid `state`, and the function has the upvalue of the module; nothing with a destructor is alive.
     unsafe {
-        ffi::luaL_checktype(state, 1, ffi::LUA_TTABLE);
         ffi::lua_settop(state, 1);
+        ffi::luaL_checktype(state, 1, ffi::LUA_TTABLE);
         push(state, Source::Table)
     }
 }
@@ -68,7 +68,7 @@ pub(super) unsafe extern "C-unwind" fn encode_order(state: *mut lua_State) -> c_
         }
         for key in (1..=last).step_by(2) {
             if ffi::lua_isstring(state, key) == 0 {
-                raise(state, Raise::new(format_args!("Argument {key} need a string")));
+                raise_bare(state, Raise::new(format_args!("Argument {key} need a string")));
             }
             // A number becomes its text in its slot.
             ffi::lua_tolstring(state, key, std::ptr::null_mut());
@@ -96,7 +96,7 @@ unsafe fn push(state: *mut lua_State, source: Source) -> c_int {
                     ffi::lua_settop(state, -2);
                 }
                 Ok(Written::Careful) => return super::careful::push(state, kit, source),
-                Err(error) => raise(state, error),
+                Err(error) => raise_bare(state, error),
             }
         }
     }

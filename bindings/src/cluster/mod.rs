@@ -311,6 +311,11 @@ unsafe extern "C-unwind" fn packresponse(state: *mut lua_State) -> c_int {
         }
         let session = ffi::luaL_checkinteger(state, 1) as u32;
         let ok = ffi::lua_toboolean(state, 2) != 0;
+        if ffi::lua_type(state, 3) != ffi::LUA_TSTRING {
+            // A number is no text here.
+            ffi::luaL_checkinteger(state, 4);
+            ffi::luaL_checktype(state, 3, ffi::LUA_TLIGHTUSERDATA);
+        }
         let given = Given::check(state, service, 3);
         let data = given.bytes();
         if !ok {
@@ -386,7 +391,7 @@ unsafe extern "C-unwind" fn append(state: *mut lua_State) -> c_int {
         let next = ffi::lua_rawlen(state, 1) as i64 + 1;
         match ffi::lua_type(state, 2) {
             ffi::LUA_TNIL => {
-                ffi::luaL_checkany(state, 3);
+                ffi::lua_settop(state, 3);
                 ffi::lua_pushvalue(state, 3);
             }
             ffi::LUA_TLIGHTUSERDATA => {
@@ -410,8 +415,10 @@ unsafe extern "C-unwind" fn concat(state: *mut lua_State) -> c_int {
         }
         ffi::lua_settop(state, 1);
         let mut is_number = 0;
-        ffi::lua_rawgeti(state, 1, 1);
+        // A text that reads like a number is none.
+        let kind = ffi::lua_rawgeti(state, 1, 1);
         let total = ffi::lua_tointegerx(state, 2, &mut is_number);
+        is_number &= c_int::from(kind == ffi::LUA_TNUMBER);
         ffi::lua_settop(state, 1);
         // The real sum first: the number came from another node.
         if is_number == 0 || each_string(state, |_| ()) != u64::try_from(total).ok() {

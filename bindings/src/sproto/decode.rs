@@ -381,14 +381,14 @@ impl<'a> Decoder<'a> {
                 if self.fields(ty, parts, into, depth + 1)? != 0 {
                     return Err(Malformed::Bytes);
                 }
-                if ffi::lua_type(state, -1) == ffi::LUA_TNIL {
-                    return Err(Malformed::NoValue(field));
-                }
                 ffi::lua_pushvalue(state, -2);
                 if ffi::lua_type(state, -1) == ffi::LUA_TNIL || self.is_nan() {
                     return Err(Malformed::NoKey(field));
                 }
                 ffi::lua_settop(state, -2);
+                if ffi::lua_type(state, -1) == ffi::LUA_TNIL {
+                    return Err(Malformed::NoValue(field));
+                }
                 ffi::lua_rawset(state, table);
             }
         }

@@ -159,7 +159,7 @@ unsafe fn is_no_type(state: *mut lua_State) -> bool {
     // SAFETY: by the caller's promise.
     unsafe {
         match ffi::lua_type(state, 1) {
-            ffi::LUA_TNIL => true,
+            ffi::LUA_TNIL | ffi::LUA_TNONE => true,
             ffi::LUA_TLIGHTUSERDATA => ffi::lua_touserdata(state, 1).is_null(),
             _ => false,
         }
@@ -361,8 +361,8 @@ unsafe fn check_slot(state: *mut lua_State, index: c_int) -> usize {
 unsafe extern "C-unwind" fn saveproto(state: *mut lua_State) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let (handle, _) = check_schema(state, "Need a sproto object");
         let slot = check_slot(state, 2);
+        let (handle, _) = check_schema(state, "Need a sproto object");
         let saved = guard(|| {
             handles::save(slot, handle);
             Ok(())
@@ -392,12 +392,12 @@ unsafe extern "C-unwind" fn loadproto(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn encode(state: *mut lua_State) -> c_int {
     // SAFETY: as above. The place is plain data; whoever raises leaves it to the next.
     unsafe {
-        ffi::lua_settop(state, 2);
         if is_no_type(state) {
             ffi::luaL_checktype(state, 2, ffi::LUA_TNIL);
             ffi::lua_pushstring(state, c"".as_ptr());
             return 1;
         }
+        ffi::lua_settop(state, 2);
         let frame = 0;
         let place = Place::take(&frame, MOST);
         let (handle, schema, ty) = check_type(state);
