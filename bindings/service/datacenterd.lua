@@ -70,7 +70,11 @@ function command.UPDATE(...)
     local old = branch[path[last]]
     branch[path[last]] = value
     if old == nil and value ~= nil then overtake(waiters, path, 1, last, value) end
-    skynet.retpack(old)
+    if old == nil then
+        skynet.ret()
+    else
+        skynet.retpack(old)
+    end
 end
 
 function command.WAIT(...)

@@ -47,18 +47,19 @@ end
 
 local loaders = {}
 
-function loaders.table(value) return value end
+function loaders.table(_, value) return value end
 
 loaders["nil"] = function() return {} end
 
---- Runs Lua text, or a file: what it returns if that is a table, or else the globals it defined.
-function loaders.string(value, ...)
+--- Runs Lua text, which errors call by the name of the data, or a file: what it returns if that is a table, or else the globals it
+--- defined.
+function loaders.string(name, value, ...)
     local env = setmetatable({}, { __index = _ENV })
     local chunk
     if value:sub(1, 1) == "@" then
         chunk = assert(loadfile(value:sub(2), "bt", env))
     else
-        chunk = assert(load(value, "=" .. value, "bt", env))
+        chunk = assert(load(value, "=" .. name, "bt", env))
     end
     local _, result = assert(skynet.pcall(chunk, ...))
     setmetatable(env, nil)
@@ -66,10 +67,10 @@ function loaders.string(value, ...)
     return env
 end
 
-local function make(value, ...)
+local function make(name, value, ...)
     local loader = loaders[type(value)]
     if not loader then error("Unknown data type " .. type(value)) end
-    return host.new(loader(value, ...))
+    return host.new(loader(name, value, ...))
 end
 
 --- Counts on a tree for an answer that is on its way.
@@ -98,12 +99,12 @@ local command = {}
 
 function command.new(name, value, ...)
     assert(pool[name] == nil, name)
-    pool[name] = { obj = make(value, ...), watch = {} }
+    pool[name] = { obj = make(name, value, ...), watch = {} }
 end
 
 function command.update(name, value, ...)
     local data = pool[name]
-    local obj = make(value, ...)
+    local obj = make(name, value, ...)
     if data then
         local watched = { obj = data.obj, watch = data.watch }
         data.obj, data.watch = obj, {}

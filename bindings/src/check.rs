@@ -95,6 +95,9 @@ impl Report {
         if let Err(problem) = settings.arena_limit() {
             self.problem("arena_limit", problem.to_string());
         }
+        if let Err(problem) = settings.cluster_inbound_limit() {
+            self.problem("cluster_inbound_limit", problem.to_string());
+        }
         if let Some(text) = settings.text("harbor") {
             match text.parse::<u32>() {
                 Ok(0) => {

@@ -67,6 +67,7 @@ fn each_problem_names_the_file_and_the_key() {
     );
     assert_problem(&format!("{GOOD}thread = 0"), "config: thread: ");
     assert_problem(&format!("{GOOD}arena_limit = 'much'"), "config: arena_limit: ");
+    assert_problem(&format!("{GOOD}cluster_inbound_limit = 'much'"), "config: cluster_inbound_limit: ");
     assert_problem(&format!("{GOOD}cpath = './cservice/x.so'"), "config: cpath: every pattern needs a `?`");
     assert_problem(&format!("{GOOD}logger = './nowhere/a.log'"), "config: logger: no directory ./nowhere");
     assert_problem(&format!("{GOOD}logpath = './nowhere'"), "config: logpath: no directory ./nowhere");

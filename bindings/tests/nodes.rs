@@ -193,7 +193,7 @@ fn two_nodes_pass_large_messages_both_ways() {
 #[test]
 fn a_request_that_is_larger_than_a_node_keeps_is_refused_and_holds_nothing() {
     let store = Site::with_main(STORE);
-    store.config("cluster_inbound_limit = '1500K'");
+    store.config("cluster_inbound_limit = '1500k'");
     let mut node = store.start(&["config"]);
     let site = caller(
         port_of(&mut node),

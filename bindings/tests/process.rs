@@ -67,11 +67,16 @@ struct Refusal {
     stderr: &'static str,
 }
 
-const REFUSALS: [Refusal; 17] = [
+const REFUSALS: [Refusal; 18] = [
     Refusal {
         name: "arena_limit",
         config: "arena_limit = 'much'",
         stderr: "config: key arena_limit: expected a number of bytes",
+    },
+    Refusal {
+        name: "cluster_inbound_limit",
+        config: "harbor = 0\ncluster_inbound_limit = '12MM'",
+        stderr: "config: key cluster_inbound_limit: expected a number of bytes",
     },
     Refusal { name: "syntax", config: "x = = 1", stderr: "config:1: unexpected symbol near '='" },
     Refusal {

@@ -13,6 +13,8 @@ use crate::StartError;
 
 /// What the kernel takes as a time before it asks.
 const LONGEST_SILENCE: u32 = 32767;
+/// Read by the services of a cluster.
+const CLUSTER_INBOUND_LIMIT: &str = "cluster_inbound_limit";
 /// The largest `thread`.
 pub const MAX_THREADS: i64 = 1024;
 
@@ -144,6 +146,19 @@ impl Settings {
         self.bytes("arena_limit")
     }
 
+    /// `cluster_inbound_limit`: how many bytes of unfinished large requests one connection of a cluster may hold. 1 GiB without the key.
+    pub fn cluster_inbound_limit(&self) -> Result<u64, StartError> {
+        // Lua counts with signed integers.
+        Ok(self.bytes(CLUSTER_INBOUND_LIMIT)?.unwrap_or(1 << 30).min(i64::MAX as u64))
+    }
+
+    /// Puts the limits that Lua services read into bytes: they find digits alone, and no value that is wrong.
+    pub(crate) fn resolve_limits(&mut self) -> Result<(), StartError> {
+        let bytes = self.cluster_inbound_limit()?;
+        self.set(CLUSTER_INBOUND_LIMIT, bytes.to_string());
+        Ok(())
+    }
+
     /// `socket_write_limit` and `socket_write_policy`: how many bytes may wait on one socket, and what happens then.
     pub(crate) fn socket_limit(&self) -> Result<Option<WriteLimit>, StartError> {
         let policy = match self.text("socket_write_policy").as_deref() {
@@ -266,6 +281,22 @@ mod tests {
             assert!(error.starts_with("key arena_limit: expected a number"), "{error}");
         }
         assert_eq!(Settings::new().arena_limit().unwrap(), None);
+    }
+
+    #[test]
+    fn the_inbound_limit_of_a_cluster_reaches_services_in_bytes() {
+        for (text, bytes) in [(None, "1073741824"), (Some("1500k"), "1536000"), (Some("9223372036854775808"), "9223372036854775807")] {
+            let mut settings = Settings::new();
+            if let Some(text) = text {
+                settings.set("cluster_inbound_limit", text);
+            }
+            settings.resolve_limits().unwrap();
+            assert_eq!(settings.get("cluster_inbound_limit"), Some(bytes.as_bytes()));
+        }
+        for text in ["", "0", "1T", "-1"] {
+            let error = Settings::new().set("cluster_inbound_limit", text).resolve_limits().unwrap_err().to_string();
+            assert!(error.starts_with("key cluster_inbound_limit: expected a number of bytes"), "{error}");
+        }
     }
 
     #[test]

@@ -109,11 +109,12 @@ impl Node {
 
     /// A node of these parts. The settings are complete.
     pub(crate) fn assemble(
-        settings: Settings,
+        mut settings: Settings,
         arena: Arena,
         clock: Arc<dyn Clock>,
         system: Box<dyn System>,
     ) -> Result<Arc<Self>, StartError> {
+        settings.resolve_limits()?;
         let limit = settings.socket_limit()?;
         let threads = settings.threads()?;
         let node = Arc::new(Self {

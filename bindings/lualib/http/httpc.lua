@@ -36,7 +36,7 @@ local function parse_host(host)
     local name, port = rest:match "^%[([^%]]*)%](.*)$"
     if not name then
         if select(2, rest:gsub(":", "")) > 1 then
-            error("Invalid host: bare IPv6 address " .. rest .. " needs brackets")
+            error(string.format("Invalid host: bare IPv6 address '%s', use '[%s]' instead", rest, rest))
         end
         name, port = rest:match "^([^:]*)(.*)$"
     end

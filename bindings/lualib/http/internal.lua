@@ -204,15 +204,24 @@ local function add_header(out, name, value)
     out[#out + 1] = name .. ":" .. value .. "\r\n"
 end
 
---- What a request looks like on the wire.
+--- What a request looks like on the wire. It has one host and one length, in whatever case the caller wrote them: servers refuse
+--- what has two.
 local function request_text(method, host, url, header, content)
     assert(is_line(method) and is_line(url) and is_line(host), "line end in a request")
     local out = { method, " ", url, " HTTP/1.1\r\n" }
     local chunked = false
     if header then
-        if not header.Host then header.Host = host end
+        local named = false
+        for name in pairs(header) do
+            named = named or tostring(name):lower() == "host"
+        end
+        if not named then header.Host = host end
         for name, value in pairs(header) do
-            if type(value) == "table" then
+            local field = tostring(name):lower()
+            if field == "transfer-encoding" and value == "chunked" then chunked = true end
+            if field == "content-length" then
+                -- The one below counts what is sent.
+            elseif type(value) == "table" then
                 for _, one in ipairs(value) do
                     add_header(out, name, one)
                 end
@@ -220,7 +229,6 @@ local function request_text(method, host, url, header, content)
                 add_header(out, name, value)
             end
         end
-        chunked = header["transfer-encoding"] == "chunked"
     else
         out[#out + 1] = "host:" .. host .. "\r\n"
     end

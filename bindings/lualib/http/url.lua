@@ -3,9 +3,8 @@ local url = {}
 
 local function unescape(hex) return string.char(tonumber(hex, 16)) end
 
-local function decode(text) return (text:gsub("%%(%x%x)", unescape)) end
-
-local function decode_field(text) return decode((text:gsub("+", " "))) end
+--- A plus is a blank, also in a path: programs written for skynet count on it.
+local function decode(text) return (text:gsub("+", " "):gsub("%%(%x%x)", unescape)) end
 
 --- The path, decoded, and the query as it stands.
 ---@param text string
@@ -22,7 +21,7 @@ end
 function url.parse_query(query)
     local fields = {}
     for raw_name, raw_value in query:gmatch "([^=&]*)=([^&]*)" do
-        local name, value = decode_field(raw_name), decode_field(raw_value)
+        local name, value = decode(raw_name), decode(raw_value)
         local before = fields[name]
         if before == nil then
             fields[name] = value

@@ -376,6 +376,8 @@ local function run_server(side, upgrade)
     local header, url, text = answer_handshake(side, upgrade)
     if not header then
         httpd.write_response(side.write, url, text, url == 426 and { ["sec-websocket-version"] = "13" } or nil)
+        -- Whoever counts connections has been told of this one.
+        call(side, "close")
         return
     end
     local ip = header["x-real-ip"]
@@ -521,12 +523,12 @@ end
 
 --- Sends a message.
 ---@param id integer
----@param data string
+---@param data string?  nil: a message without bytes
 ---@param format ("text"|"binary")?
 ---@param mask integer|boolean|nil  the key of the mask; clients choose one if it is nil, and false sends as it is
 function websocket.write(id, data, format, mask)
     local opcode = assert(OPCODE[format or "text"], format)
-    write_frame(assert_side(id), opcode, data, mask)
+    write_frame(assert_side(id), opcode, data or "", mask)
 end
 
 --- Asks whether the other side is there.

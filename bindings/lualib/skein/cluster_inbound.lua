@@ -10,7 +10,6 @@ local native = require "skein.cluster"
 local AT_ONCE <const> = 1 << 20
 --- What a request costs that is only remembered.
 local OVERHEAD <const> = 256
-local UNITS <const> = { [""] = 1, K = 1 << 10, M = 1 << 20, G = 1 << 30 }
 
 ---@class skein.cluster.Request
 ---@field address integer|string|nil  nil: it was not announced
@@ -26,13 +25,6 @@ local UNITS <const> = { [""] = 1, K = 1 << 10, M = 1 << 20, G = 1 << 30 }
 ---@field private requests table<integer, skein.cluster.Request>
 local Inbound = {}
 Inbound.__index = Inbound
-
---- The value of `cluster_inbound_limit`, in bytes.
-local function limit_of(text)
-    local digits, unit = text:match "^(%d+)([KMG]?)$"
-    assert(digits, "cluster_inbound_limit is a number of bytes, with K, M or G behind it if you like")
-    return math.tointeger(digits) * UNITS[unit]
-end
 
 ---@private
 function Inbound:hold(request, bytes)
@@ -117,6 +109,7 @@ end
 --- What a connection holds.
 ---@return skein.cluster.Inbound
 return function()
-    local limit = limit_of(skynet.getenv "cluster_inbound_limit" or "1G")
+    -- The node has checked it, and put it into bytes.
+    local limit = math.tointeger(skynet.getenv "cluster_inbound_limit")
     return setmetatable({ limit = limit, held = 0, requests = {} }, Inbound)
 end

@@ -139,6 +139,9 @@ local function connected()
     return of.fd
 end
 
+--- Whether a text is taken for an address and never asked for: digits and dots, in range or not.
+local function is_number(text) return text:find "^[%d.]+$" ~= nil end
+
 local function is_ipv4(text)
     local a, b, c, d = text:match "^(%d+)%.(%d+)%.(%d+)%.(%d+)$"
     if not a then return false end
@@ -159,21 +162,18 @@ local function server_of_system()
     end
 end
 
---- The server to ask: the one given, or the first of the system's.
+--- The server to ask: the one given, or the first of the system's. Where neither is there, only `resolve` raises.
 ---@param ip string?
 ---@param port integer?
----@return string ip
 function dns.server(ip, port)
     ip = ip or server_of_system()
-    assert(ip, "Call dns.server first")
     local before = server
-    server = { ip = ip, port = port or 53, used = 0 }
+    server = ip and { ip = ip, port = port or 53, used = 0 } or nil
     if before and before.fd then
         local fd = before.fd
         before.fd = nil
         skynet.fork(socket.close, fd)
     end
-    return ip
 end
 
 ------------------------------------------------------------------------------------------------------------------------------ names
@@ -238,10 +238,11 @@ end
 ---@return integer? ttl
 local function ask(name, kind)
     if not server then dns.server() end
+    local fd = connected()
     local query = { name = name, kind = kind }
     local id = new_id()
     queries[id] = query
-    socket.write(connected(), query_text(id, name, kind))
+    socket.write(fd, query_text(id, name, kind))
     skynet.sleep(PATIENCE, query)
     if queries[id] == query then
         queries[id] = nil
@@ -258,7 +259,7 @@ end
 ---@return string[]|string ips  a text if the name is none
 function dns.resolve(name, ipv6)
     name = name:lower()
-    if is_ipv4(name) or is_ipv6(name) then return name, { name } end
+    if is_number(name) or is_ipv6(name) then return name, { name } end
     -- A dot at the end says that nothing is to be appended, and nothing is.
     name = name:gsub("%.$", "")
     if not is_name(name) then return nil, "illegal name" end

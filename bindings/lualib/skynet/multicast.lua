@@ -31,7 +31,7 @@ function Channel:__tostring() return string.format("[Multicast:%x]", self.channe
 
 --- Destroys the channel for everybody.
 function Channel:delete()
-    skynet.send(manager, "lua", "DEL", self.channel)
+    skynet.send(manager, "lua", "DEL", assert(self.channel))
     self.channel = nil
     self.__subscribe = nil
 end

@@ -64,6 +64,7 @@ function gateserver.start(handler)
         local address = conf.address or "0.0.0.0"
         local port = conf.port
         if port then port = assert(math.tointeger(port), "port is no integer") end
+        skynet.error("Listen on", address, port)
         most = conf.maxclient or 1024
         nodelay = conf.nodelay
         listener = socketdriver.listen(address, port, conf.backlog)
@@ -71,7 +72,6 @@ function gateserver.start(handler)
         skynet.wait(opening)
         conf.address, conf.port = opening.address, opening.port
         opening = nil
-        skynet.error("Listen on", conf.address, conf.port)
         socketdriver.start(listener)
         if handler.open then return handler.open(source, conf) end
     end

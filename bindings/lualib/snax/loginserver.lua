@@ -56,7 +56,8 @@ end
 --- An instance that does handshakes: answers whether it went well and what came of it, nothing if the connection ended.
 local function start_slave(conf)
     ---@async
-    local function serve(fd)
+    local function serve(fd, addr)
+        skynet.error(string.format("connect from %s (fd = %d)", addr, fd))
         local ok, err = socket.start(fd)
         if not ok then
             skynet.error(string.format("auth failed: socket (fd = %d) %s", fd, err))
@@ -69,7 +70,7 @@ local function start_slave(conf)
         if result[1] then return table.unpack(result, 2, result.n) end
         if result[2] ~= SOCKET_CLOSED then return false, result[2] end
     end
-    skynet.dispatch("lua", function(_, _, fd) skynet.ret(skynet.pack(serve(fd))) end)
+    skynet.dispatch("lua", function(_, _, fd, addr) skynet.ret(skynet.pack(serve(fd, addr))) end)
 end
 
 ------------------------------------------------------------------------------------------------------------------------ the master
@@ -78,8 +79,8 @@ end
 local busy = {}
 
 ---@async
-local function accept(conf, slave, fd)
-    local ok, server, uid, secret = skynet.call(slave, "lua", fd)
+local function accept(conf, slave, fd, addr)
+    local ok, server, uid, secret = skynet.call(slave, "lua", fd, addr)
     if not ok then
         if ok ~= nil then write("response 401", fd, "401 Unauthorized\n") end
         error(server or SOCKET_CLOSED, 0)
@@ -112,8 +113,7 @@ local function start_master(conf)
     skynet.error("login server listen at :", its_host or host, its_port or port)
     socket.start(listener, function(fd, addr)
         turn = turn % #slaves + 1
-        skynet.error(string.format("connect from %s (fd = %d)", addr, fd))
-        local ok, err = pcall(accept, conf, slaves[turn], fd)
+        local ok, err = pcall(accept, conf, slaves[turn], fd, addr)
         if not ok and err ~= SOCKET_CLOSED then
             skynet.error(string.format("invalid client (fd = %d) error = %s", fd, err))
         end

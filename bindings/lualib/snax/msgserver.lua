@@ -93,8 +93,8 @@ end
 --- Checks the first packet of a connection. Returns what is wrong with it.
 local function authenticate(fd, addr, text)
     local username, index, hmac = text:match "^([^:]*):([^:]*):([^:]*)$"
-    if not username then return "400 Bad Request" end
-    local user = online[username]
+    -- What is no handshake names no user.
+    local user = username and online[username]
     if not user then return "404 User Not Found" end
     local number = math.tointeger(tonumber(index))
     hmac = b64decode(hmac)

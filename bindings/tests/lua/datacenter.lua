@@ -5,7 +5,7 @@ local check = require "check"
 
 check.run("datacenter", function()
     check.eq("absent", datacenter.get("d", "absent"), nil)
-    check.eq("set", datacenter.set("d", "key", "value"), nil)
+    check.values("set", table.pack(datacenter.set("d", "key", "value")))
     check.eq("set again", datacenter.set("d", "key", "value2"), "value")
     check.eq("get", datacenter.get("d", "key"), "value2")
     check.eq("branch", datacenter.get("d").key, "value2")

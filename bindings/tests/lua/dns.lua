@@ -85,12 +85,20 @@ check.run("dns", function()
     check.eq("hosts v6", (dns.resolve("local.test", true)), "::9")
     check.eq("address", (dns.resolve "8.8.8.8"), "8.8.8.8")
     check.eq("address v6", (dns.resolve "fe80::1"), "fe80::1")
-    for _, bad in ipairs { "", "a b", "a..b", ("x"):rep(64) .. ".test", ("x."):rep(600), "a\0b", "." } do
+    for _, bad in ipairs { "", "a b", "a..b", ("x"):rep(64) .. ".test", ("x."):rep(600), "a\0b" } do
         check.values("illegal", table.pack(dns.resolve(bad)), nil, "illegal name")
+    end
+    -- What looks like an address is nobody's name, even where it is none: no server is asked for 30 s.
+    for _, number in ipairs { "1.2.3", "256.1.1.1" } do
+        check.eq("number", (dns.resolve(number)), number)
     end
     check.raises("no record", "timeout or no answer", dns.resolve, "none.test")
     check.eq("short", (dns.resolve "short.test"), "9.9.9.9")
     answers["short.test"] = answers["none.test"]
     check.eq("an old answer", (dns.resolve "short.test"), "9.9.9.9")
     os.remove(hosts)
+    -- A system that names no server: only asking one fails.
+    dns.DEFAULT_RESOLV_CONF = nil
+    check.values("no server", table.pack(dns.server()))
+    check.raises("no server", "Call dns.server first", dns.resolve, "other.test")
 end)

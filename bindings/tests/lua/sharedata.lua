@@ -1,5 +1,6 @@
 -- Configuration behind proxies: conformance D1, D2, lua-api §11.1, services §8, native-modules §6.
 --! log: Unknown data type boolean
+--! log: broken_text:2: told by its name
 local skynet = require "skynet"
 local sharedata = require "skynet.sharedata"
 local core = require "skynet.sharedata.core"
@@ -69,6 +70,7 @@ local function check_updates()
 end
 
 local function check_sources()
+    check.raises("broken text", "call failed", sharedata.new, "broken_text", "a = 1\nerror 'told by its name'")
     sharedata.new("globals", "a = 1 b = { ... } local c = 2", 5, 6)
     local globals = sharedata.query "globals"
     check.eq("D2 globals", globals.a, 1)
