@@ -5,6 +5,7 @@ mod common;
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
+    os::fd::FromRawFd,
     sync::{Arc, Mutex, OnceLock, mpsc::Receiver},
 };
 
@@ -234,4 +235,18 @@ fn a_large_packet_that_comes_in_pieces_is_read_straight_into_its_own_block() {
         assert!(packet == bytes, "round {round}");
     }
     assert_eq!(door.world.node.network().counters().copied, 0);
+}
+
+#[test]
+fn what_a_gate_sends_waits_for_no_answer_of_the_peer() {
+    let door = Door::new("S", 10);
+    let (_, peer) = door.client();
+    let of_gate = |fd: i32| {
+        // SAFETY: asked of a number that may be any descriptor or none; it is not closed.
+        let fd = std::mem::ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(fd) });
+        let its = fd.peer_addr().is_ok_and(|it| it == peer.local_addr().unwrap());
+        its.then(|| fd.nodelay().unwrap())
+    };
+    let found: Vec<bool> = (3..1024).filter_map(of_gate).collect();
+    assert_eq!(found, [true], "one end of this process is the gate's");
 }

@@ -27,7 +27,7 @@ local listener
 local opening
 
 local most, count = 1024, 0
-local nodelay = false
+local nodelay = true
 
 --- Connections that were counted and not yet told to be over.
 ---@type table<integer, true>
@@ -66,7 +66,8 @@ function gateserver.start(handler)
         if port then port = assert(math.tointeger(port), "port is no integer") end
         skynet.error("Listen on", address, port)
         most = conf.maxclient or 1024
-        nodelay = conf.nodelay
+        -- What a turn writes goes out in one piece anyway: nothing is won by waiting for the peer.
+        nodelay = conf.nodelay ~= false
         listener = socketdriver.listen(address, port, conf.backlog)
         opening = {}
         skynet.wait(opening)

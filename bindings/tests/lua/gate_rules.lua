@@ -135,6 +135,12 @@ check.run("gate_rules", function()
     port = ask("open", { address = "127.0.0.1", port = check.free_port() })
     told("open", "open 127.0.0.1 integer")
     check.eq("unknown command", pcall(ask, "nonsense"), false)
+    -- Small packets wait for nobody; in skynet they do unless it is asked for.
+    local fd, its = client()
+    check.eq("nodelay", ask "hurried", check.skein and 1 or 0)
+    ask("closeclient", its)
+    told("end", "disconnect")
+    socket.close(fd)
     ends()
     suspended()
     full()
@@ -144,7 +150,7 @@ check.run("gate_rules", function()
         if it.type == "LISTEN" and it.address == gate then listener = it.id end
     end
     event(5, listener, "text of an error")
-    local fd, its = client()
+    fd, its = client()
     ask("openclient", its)
     -- Without its listener, connections stay.
     ask "close"

@@ -6,8 +6,16 @@ local socket = require "skynet.socket"
 local users
 local port = tonumber(skynet.getenv "login_port")
 if not port then
-    -- A port that was free a moment ago.
-    port = 21000 + math.random(20000)
+    -- A port that was free a moment ago, and that the system gives to nobody by itself.
+    local driver = require "skynet.socketdriver"
+    for _ = 1, 100 do
+        port = 10000 + math.random(20000)
+        local free, id = pcall(driver.listen, "127.0.0.1", port)
+        if free then
+            driver.close(id)
+            break
+        end
+    end
     skynet.setenv("login_port", port)
 end
 

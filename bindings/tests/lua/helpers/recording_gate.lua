@@ -6,6 +6,13 @@ local gateserver = require "snax.gateserver"
 
 local told = {}
 local last
+local hurried = 0
+
+local nodelay = socketdriver.nodelay
+function socketdriver.nodelay(fd)
+    hurried = hurried + 1
+    nodelay(fd)
+end
 local handler = { embed = true }
 
 local function tell(...) told[#told + 1] = table.concat({ ... }, " ") end
@@ -44,6 +51,8 @@ function command.told()
 end
 
 function command.last() return last end
+
+function command.hurried() return hurried end
 
 function command.openclient(fd) gateserver.openclient(fd) end
 

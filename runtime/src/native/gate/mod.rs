@@ -221,6 +221,7 @@ impl Gate {
             EventKind::Accept if self.connections.len() >= self.most => network.close(ud),
             EventKind::Accept => {
                 self.connections.insert(ud, Connection::default());
+                network.nodelay(ud);
                 self.report(ctx, 0, &[format!("{ud} open {ud} ").as_bytes(), &text, b":0"].concat());
                 ctx.log(format!("socket open: {ud:x}"));
             }
