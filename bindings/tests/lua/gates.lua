@@ -187,9 +187,14 @@ local function check_login()
     check.eq("unwanted", (log_in(port, "bad@sample:password")), "403 Forbidden")
     local slow
     skynet.fork(function() slow = log_in(port, "slow@sample:password") end)
-    skynet.sleep(10)
+    repeat
+        skynet.sleep(1)
+    until skynet.call(login, "lua", "waits")
     check.eq("busy", (log_in(port, "slow@sample:password")), "406 Not Acceptable")
-    skynet.sleep(60)
+    skynet.call(login, "lua", "go")
+    repeat
+        skynet.sleep(1)
+    until slow
     check.contains("slow", slow, "200 ")
 
     local function b64(text) return crypt.base64encode(text) end

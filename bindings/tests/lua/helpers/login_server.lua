@@ -4,6 +4,7 @@ local login = require "snax.loginserver"
 local socket = require "skynet.socket"
 
 local users
+local waiting
 local port = tonumber(skynet.getenv "login_port")
 if not port then
     -- A port that was free a moment ago, and that the system gives to nobody by itself.
@@ -32,8 +33,15 @@ login {
     end,
     login_handler = function(_, uid, secret)
         if uid == "bad" then error "not wanted" end
-        if uid == "slow" then skynet.sleep(50) end
+        if uid == "slow" then
+            waiting = true
+            skynet.wait "slow"
+        end
         return skynet.call(users, "lua", "login", uid, secret)
     end,
-    command_handler = function(_, address) users = address end,
+    command_handler = function(what, address)
+        if what == "gate" then users = address end
+        if what == "go" then skynet.wakeup "slow" end
+        return waiting
+    end,
 }
