@@ -20,6 +20,12 @@ use crate::{
 /// What is kept for envelopes is a hundredth of the limit, but at least a span for each kind of them.
 const LEAST_RESERVE: usize = if cfg!(loom) { 0 } else { 64 };
 
+/// The first entry of the magazine table that a thread gets. The one before it begins a page, as do the first block of a span and each
+/// large one. Processors tell lines at the same place of different pages apart by a few bits of their addresses; where those happen
+/// to be equal, magazines and block push each other out of the cache: 4 to 18 ns instead of 2.7 for a block that is
+/// allocated and freed, in one process of ten.
+const FIRST_ENTRY: u64 = if cfg!(loom) { 0 } else { 1 };
+
 /// One heap. It is never closed.
 pub(crate) struct Heap {
     /// Its addresses, shifted by [`range::HEAP_BITS`].
@@ -292,11 +298,15 @@ impl Heap {
         let mut free = lock(&self.free_slots);
         let entries = &self.tables.counters().magazine_entries;
         let slot = free.pop().or_else(|| {
-            let next = entries.load(Relaxed);
+            let used = entries.load(Relaxed);
+            let next = used.max(FIRST_ENTRY);
             if next as usize >= MAGAZINE_SLOTS {
                 return None;
             }
-            lock(&self.pages).data().back_magazines(next as usize).ok()?;
+            // Also what lies before the first one: others look through all of them.
+            for entry in used..=next {
+                lock(&self.pages).data().back_magazines(entry as usize).ok()?;
+            }
             // Release pairs with the Acquire in `Tables::magazines`: they can be touched.
             step("magazines/backed");
             entries.store(next + 1, Release);
