@@ -30,18 +30,19 @@ struct Events {
 #[derive(Default)]
 struct Sockets {
     used: AtomicBool,
-    seat: AtomicBool,
+    /// A lock, for loom has a swap return `false` to two threads now and then, and real ones read the last value.
+    seat: Mutex<bool>,
     events: Mutex<Events>,
     changed: Condvar,
 }
 
 impl Sockets {
     fn sit_down(&self) -> bool {
-        self.used.load(Relaxed) && !self.seat.load(Relaxed) && !self.seat.swap(true, Acquire)
+        self.used.load(Relaxed) && !std::mem::replace(&mut *self.seat.lock().unwrap(), true)
     }
 
     fn get_up(&self) {
-        self.seat.store(false, Release);
+        *self.seat.lock().unwrap() = false;
     }
 
     /// Something comes from the network.
@@ -111,9 +112,15 @@ impl Node {
         }
         self.sockets.get_up();
         if ready > 0 {
-            self.wake(worker.rouse());
+            let risen = worker.rouse();
+            self.wake(risen.unwrap_or_default());
             // An event is a message to a service, which nobody holds.
-            (0..ready).for_each(|_| self.inject());
+            for _ in 0..ready {
+                match risen {
+                    Some(_) => self.wake(worker.wake(Scheduled::from_raw(NonNull::dangling()))),
+                    None => self.inject(),
+                }
+            }
         }
     }
 
@@ -131,9 +138,9 @@ impl Node {
     }
 }
 
-fn check(model: impl Fn() + Sync + Send + 'static) {
+fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }
 
@@ -148,7 +155,7 @@ fn play(node: &Arc<Node>, worker: Worker, turns: usize) -> thread::JoinHandle<()
 
 #[test]
 fn a_worker_at_the_sockets_misses_neither_them_nor_what_is_injected() {
-    check(|| {
+    check(3, || {
         let (node, mut workers) = Node::new(1, true);
         let worker = play(&node, workers.pop().unwrap(), 2);
         node.sockets.tell();
@@ -160,7 +167,7 @@ fn a_worker_at_the_sockets_misses_neither_them_nor_what_is_injected() {
 /// One waits for sockets, the other in its bed, and either of two services may come first to either.
 #[test]
 fn what_sockets_tell_and_what_is_injected_reach_two_workers_that_are_about_to_sleep() {
-    check(|| {
+    check(3, || {
         let (node, workers) = Node::new(2, true);
         let turns = Arc::new((Mutex::new(0), Condvar::new()));
         // A turn lasts until the other one began: neither worker can do both.
@@ -188,9 +195,40 @@ fn what_sockets_tell_and_what_is_injected_reach_two_workers_that_are_about_to_sl
     });
 }
 
+/// Who waits for sockets keeps what they tell; the other one searches, sleeps or runs meanwhile.
+#[test]
+fn what_one_of_two_workers_keeps_and_what_is_injected_are_both_run() {
+    check(2, || {
+        let (node, workers) = Node::new(2, true);
+        let turns = Arc::new((Mutex::new(0), Condvar::new()));
+        let threads: Vec<_> = workers
+            .into_iter()
+            .map(|worker| {
+                let (node, turns) = (Arc::clone(&node), Arc::clone(&turns));
+                thread::spawn(move || {
+                    while node.next(&worker) {
+                        *turns.0.lock().unwrap() += 1;
+                        turns.1.notify_all();
+                    }
+                })
+            })
+            .collect();
+        node.sockets.tell();
+        node.inject();
+        let mut count = turns.0.lock().unwrap();
+        while *count < 2 {
+            count = turns.1.wait(count).unwrap();
+        }
+        drop(count);
+        node.pool.close();
+        node.beds.iter().for_each(|bed| bed.wake(|| node.sockets.wake()));
+        threads.into_iter().for_each(|it| it.join().unwrap());
+    });
+}
+
 #[test]
 fn the_first_socket_sends_a_sleeping_worker_to_wait_for_it() {
-    check(|| {
+    check(3, || {
         let (node, mut workers) = Node::new(1, false);
         let worker = play(&node, workers.pop().unwrap(), 1);
         node.open();
@@ -201,7 +239,7 @@ fn the_first_socket_sends_a_sleeping_worker_to_wait_for_it() {
 
 #[test]
 fn a_close_reaches_a_worker_at_the_sockets() {
-    check(|| {
+    check(3, || {
         let (node, mut workers) = Node::new(1, true);
         let worker = workers.pop().unwrap();
         let thread = thread::spawn({

@@ -168,3 +168,29 @@ fn one_searches_at_a_time_and_says_when_there_is_more() {
     assert_eq!(number(workers[0].step(1)), 3);
     assert_eq!(workers[1].step(2).next, Next::Park);
 }
+
+#[test]
+fn who_is_roused_keeps_what_it_makes_runnable_and_wakes_another_only_for_much() {
+    let (pool, workers) = one_busy(2);
+    // The busy one ends; the other, which sleeps, is told of something by the sockets.
+    assert_eq!(workers[1].step(1_000).next, Next::Park);
+    let sleeper = &workers[0];
+    assert_eq!(sleeper.rouse(), Some(Wake::NOBODY), "the watch has not ended yet");
+    assert_eq!(sleeper.wake(service(2)), Wake::NOBODY);
+    assert_eq!(sleeper.wake(service(3)), Wake::NOBODY, "it searches, so nobody else need");
+    assert_eq!(pool.inject(service(4)), Wake::NOBODY);
+    let step = sleeper.step(2_000);
+    assert_eq!(step.wake.worker, Some(1), "for what was injected");
+    assert_eq!(number(step), 2, "its last chain is over: first what waits in the queue");
+    assert_eq!(number(workers[1].step(3_000)), 4);
+    assert_eq!(number(sleeper.step(3_000)), 3);
+}
+
+#[test]
+fn who_is_roused_while_another_searches_stays_parked() {
+    let (pool, workers) = one_busy(3);
+    assert_eq!(pool.inject(service(2)).worker, Some(1));
+    assert_eq!(workers[0].rouse(), None, "worker 1 is about to search");
+    assert_eq!(workers[0].step(1_000).next, Next::Park);
+    assert_eq!(number(workers[1].step(1_000)), 2);
+}

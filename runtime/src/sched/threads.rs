@@ -209,7 +209,10 @@ fn lie_down(node: &Arc<Node>, worker: &Worker, poller: &mut Poller, limit: Optio
     if !poller.has_ready() {
         return woken;
     }
-    node.wake(worker.rouse());
+    // The searcher runs what comes of it, if that is not worth waking somebody for; else it lies where another searcher looks.
+    let risen = worker.rouse();
+    node.wake(risen.unwrap_or_default());
+    let _playing = risen.map(|_| Playing::new(worker));
     network.serve(poller);
     true
 }

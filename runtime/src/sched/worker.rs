@@ -153,6 +153,10 @@ impl Worker {
             }
             self.parked.set(false);
             self.desk().counts.woken.add(1);
+            // What it made runnable itself since it was roused.
+            if let Some((scheduled, _)) = self.take_own(now) {
+                return self.found(scheduled, now);
+            }
         } else {
             if let Some((scheduled, wake)) = self.take_own(now) {
                 return self.run(scheduled, now, wake);
@@ -164,19 +168,25 @@ impl Worker {
         self.go_searching(now).unwrap_or_else(|| self.rest(now))
     }
 
-    /// This worker, which parked, was told of something that will make work: it is the searcher at its next step, unless another
-    /// is, who will see that work too.
-    pub fn rouse(&self) -> Wake {
-        let watch = self.parked.get() && self.pool.idle.rise(self.index) == Some(true);
-        Wake { worker: None, watch }
+    /// This worker, which parked, was told of something that will make work: it is the searcher at its next step, and may
+    /// [`wake`](Self::wake) services until then, for which nobody else is woken before that. `None`: another is the searcher, who sees
+    /// what is injected; this one stays parked.
+    pub fn rouse(&self) -> Option<Wake> {
+        let risen = if self.parked.get() { self.pool.idle.rise(self.index) } else { None };
+        risen.map(|watch| Wake { worker: None, watch })
     }
 
     /// This worker is the searcher.
     fn go_searching(&self, now: u64) -> Option<Step> {
         let scheduled = self.search(now)?;
+        Some(self.found(scheduled, now))
+    }
+
+    /// The searcher has work, and sees to what else there is.
+    fn found(&self, scheduled: Scheduled, now: u64) -> Step {
         self.pool.idle.found(self.index);
         let wake = self.see_to_the_rest(now);
-        Some(self.run(scheduled, now, wake))
+        self.run(scheduled, now, wake)
     }
 
     /// Nothing was found: to sleep; after one more look, for what was made by those who saw us searching.

@@ -9,8 +9,8 @@
 //!
 //! # Invariants
 //! * **P1** A worker has the seat while it waits here. It is woken like one that sleeps; its bed knows that it is here.
-//! * **P2** A worker that was told something is a searcher before it serves it (`Worker::rouse`), so what it makes runnable needs no
-//!   wake-up: it looks for that itself, or who searches already does.
+//! * **P2** A worker that was told something is a searcher before it serves it (`Worker::rouse`), and keeps what it makes runnable: another
+//!   is woken for that only if it is much. If somebody else searches, it injects it, and that one looks for it.
 //! * **P3** Once there was a socket: when all workers are asleep, one of them has the seat. Who parks takes it if it is free.
 
 use std::{io, time::Duration};
