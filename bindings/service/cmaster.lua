@@ -90,6 +90,7 @@ skynet.start(function()
         ok = xpcall(serve, function(why) skynet.error(debug.traceback(why)) end, slave)
         slave.fd = nil
         socket.close(fd)
+        skynet.error(string.format("slave %d is down", slave.id))
         tell_all("D", slave.id)
     end)
 end)

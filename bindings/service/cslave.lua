@@ -87,9 +87,7 @@ function from_master.C(id, address) skynet.fork(connect_to, id, address) end
 function from_master.N(name, handle) learn(name, handle) end
 
 --- The master lost a node; our own link tells us about it.
-function from_master.D(id)
-    if connected[id] then skynet.error(string.format("Harbor %d is gone from the master", id)) end
-end
+function from_master.D() end
 
 --- Serves the master until it goes.
 ---@async
@@ -187,6 +185,7 @@ local function take_connections(listener, count)
     if count == 0 then return socket.close(listener) end
     local me = coroutine.running()
     socket.start(listener, function(fd, peer)
+        skynet.error(string.format("New connection (fd = %d, %s)", fd, peer))
         socket.start(fd)
         local byte = socket.read(fd, 1)
         local id = byte and byte:byte()
@@ -194,7 +193,7 @@ local function take_connections(listener, count)
             skynet.error(string.format("a connection from %s says it is harbor %s", peer, id))
             return socket.close(fd)
         end
-        skynet.error(string.format("New connection (fd = %d, %s), harbor %d", fd, peer, id))
+        skynet.error(string.format("Harbor %d connected (fd = %d)", id, fd))
         hand_over("A", fd, id)
         count = count - 1
         if count == 0 then

@@ -125,6 +125,8 @@ fn two_nodes_call_each_other_until_one_dies() {
         "down\tfalse",
         "is too large.",
         "Drop message to harbor 1 from",
+        "] New connection (fd = ",
+        "] Harbor 1 connected (fd = ",
     ] {
         assert!(out.contains(line), "no {line:?} in\n{out}");
     }
@@ -204,6 +206,8 @@ fn a_channel_has_subscribers_on_two_nodes() {
     one.wait_for("stdout", "published");
     let ended = network.site(2, SUBSCRIBER).run();
     assert!(ended.stdout.contains("\nfine\n"), "{}\n{}", ended.stdout, first.read("stdout"));
+    // The master tells when a node has left.
+    one.wait_for("stdout", "] slave 2 is down");
 }
 
 /// What was recorded: a service that knows a few words.

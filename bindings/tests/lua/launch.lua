@@ -1,5 +1,6 @@
 -- How services are launched: conformance L1 to L14.
---! log: cannot open
+--! log: helpers/no_such_script.lua: No such file
+--! log: dirs/no_such_script/init.lua: No such file
 --! log: init service failed:
 --! log: lua loader error :
 local skynet = require "skynet"

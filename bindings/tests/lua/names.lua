@@ -1,5 +1,5 @@
 -- Names, environment, identity: conformance N1 to N8, N12.
---! log: nil
+--! log: ] nil
 --! log: 1 two 1.0 nil true
 local skynet = require "skynet"
 local check = require "check"

@@ -1,12 +1,12 @@
 -- Trace lines: conformance N15, lua-api §3.13.
 --! log: TRACE nil
---! log: trace begin
---! log: call : @
---! log:  request
---! log:  response
---! log:  end
---! log:  resume
---! log:  error
+--! log: > # trace begin
+--! log: > # call : @
+--! log: > # request
+--! log: > # response
+--! log: > # end
+--! log: > # resume
+--! log: > # error
 --! log: tracecall begin
 --! log: tracecall end
 --! log: sleep : @
