@@ -43,7 +43,7 @@ use std::{io, sync::Arc};
 
 use skein_arena::{
     Block,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 pub use address::Address;
@@ -67,6 +67,8 @@ pub(crate) struct Sockets {
     system: Box<dyn System>,
     resolver: Resolver,
     counters: Counters,
+    /// Bytes that are waited for in one piece, on all sockets.
+    promised: Arc<AtomicUsize>,
     /// There was a socket.
     used: AtomicBool,
     /// A worker waits here.
@@ -115,6 +117,7 @@ impl Sockets {
             system,
             resolver: Resolver::default(),
             counters: Counters::default(),
+            promised: Arc::default(),
             used: AtomicBool::new(false),
             seat: AtomicBool::new(false),
             attended_at: AtomicU64::new(0),

@@ -7,10 +7,18 @@
 //! * **W1** Bytes in a socket's [`Whole`] came after all that its owner was told of, and are told of before an end or a failure is.
 //! * **W2** The owner has taken in all that it was told of when it begins a `Whole`: else its count of what is missing would be wrong,
 //!   and the block would wait for bytes that nobody sends.
+//! * **W3** All `Whole`s of a node together have no more than [`PROMISED`] bytes: who opens many connections and begins something large on
+//!   each has it put together as its bytes come.
 
-use std::io::{self, IoSliceMut};
+use std::{
+    io::{self, IoSliceMut},
+    sync::Arc,
+};
 
-use skein_arena::{Block, Error, MAX_PAYLOAD, sync::atomic::Ordering::Relaxed};
+use skein_arena::{
+    Block, Error, MAX_PAYLOAD,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use super::{
     EventKind, Network,
@@ -22,12 +30,32 @@ use crate::Handle;
 /// From this size on, what a peer only announces is not believed: a fourth of it has to be there.
 const ANNOUNCED: usize = 256 << 10;
 
+/// So many bytes may be waited for at once, on all sockets.
+const PROMISED: usize = 32 << 20;
+
 /// So many bytes that are waited for.
 pub(crate) struct Whole {
     size: usize,
     filled: usize,
     /// Made when the first of them is there.
     block: Option<Block>,
+    /// What all sockets wait for (W3).
+    promised: Arc<AtomicUsize>,
+}
+
+impl Whole {
+    /// `None`: enough is waited for already.
+    fn new(promised: &Arc<AtomicUsize>, size: usize, filled: usize) -> Option<Self> {
+        let whole = Self { size, filled, block: None, promised: Arc::clone(promised) };
+        // Too much is taken back by the drop.
+        (promised.fetch_add(size, Relaxed) + size <= PROMISED).then_some(whole)
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.promised.fetch_sub(self.size, Relaxed);
+    }
 }
 
 impl Network<'_> {
@@ -54,7 +82,7 @@ impl Network<'_> {
         if !agreed || size > MAX_PAYLOAD || begun >= size || size > ANNOUNCED.max(begun.saturating_mul(4)) {
             return Ok(false);
         }
-        let mut whole = Whole { size, filled: begun, block: None };
+        let Some(mut whole) = Whole::new(&self.sockets().promised, size, begun) else { return Ok(false) };
         if begun > 0 {
             let mut block = self.node.arena().alloc(size)?;
             copy(&mut block.bytes_mut().expect("a new block has bytes")[..begun]);
@@ -77,8 +105,8 @@ impl Network<'_> {
 
     /// Tells of what has come (W1).
     pub(super) fn give_up_whole(self, socket: &mut Socket) {
-        let Some(whole) = socket.whole.take() else { return };
-        if let Some(mut block) = whole.block {
+        let Some(mut whole) = socket.whole.take() else { return };
+        if let Some(mut block) = whole.block.take() {
             block.truncate(whole.filled);
             self.tell_data(socket, block);
         }

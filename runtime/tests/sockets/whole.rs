@@ -82,3 +82,20 @@ fn a_piece_is_not_begun_while_more_is_on_its_way_nor_for_what_is_only_announced(
     assert_eq!(bench.data(id, 5), b"hello");
     bench.expect(EventKind::Close, id, "");
 }
+
+/// A byte for each of many connections held a block of all that they announced.
+#[test]
+fn many_that_announce_much_and_send_little_get_no_more_than_a_share() {
+    let bench = Bench::new();
+    let connections: Vec<_> = (0..160).map(|_| bench.connected()).collect();
+    let granted: Vec<i32> =
+        connections.iter().map(|it| it.0).filter(|id| whole(&bench, *id, 0, 256 << 10, b"")).collect();
+    assert_eq!(granted.len(), 128, "32 MiB");
+    // Who gives up leaves room, and so does who is gone.
+    bench.network().expect_nothing(bench.service, granted[0]);
+    bench.network().shutdown(granted[1]);
+    bench.expect(EventKind::Close, granted[1], "");
+    let late: Vec<i32> = connections[150..].iter().map(|it| it.0).collect();
+    let more = late.iter().filter(|id| whole(&bench, **id, 0, 256 << 10, b"")).count();
+    assert_eq!(more, 2);
+}
