@@ -60,7 +60,11 @@ fn run(name: &str, more: &str) {
     let script = fs::read_to_string(scripts().join(format!("{name}.lua"))).expect("the script");
     for line in script.lines() {
         if let Some(text) = line.strip_prefix("--! log: ") {
-            assert!(output.contains(text) || clockless.contains(text), "`{text}` is not in the output of {}", shown());
+            assert!(
+                output.contains(text) || clockless.contains(text),
+                "`{text}` is not in the output of {}",
+                shown()
+            );
         } else if let Some(text) = line.strip_prefix("--! no-log: ") {
             assert!(!output.contains(text), "`{text}` is in the output of {}", shown());
         }
