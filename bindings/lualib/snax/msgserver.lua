@@ -38,6 +38,9 @@ local online = {}
 --- Who is at the other end, after the handshake.
 ---@type table<integer, snax.msgserver.User>
 local users = {}
+--- Who was there before they came back over another connection, until that is over.
+---@type table<integer, snax.msgserver.User>
+local replaced = {}
 --- Addresses of connections before it.
 ---@type table<integer, string>
 local handshakes = {}
@@ -104,6 +107,7 @@ local function authenticate(fd, addr, text)
     if before then
         -- The user came back before we heard that the old connection is dead.
         users[before] = nil
+        replaced[before] = user
         gateserver.closeclient(before)
     end
     user.version, user.fd, user.addr = number, fd, addr
@@ -157,8 +161,11 @@ function msgserver.start(conf)
         if user then
             users[fd] = nil
             user.fd = nil
-            if conf.disconnect_handler then conf.disconnect_handler(user.name) end
+        else
+            user = replaced[fd]
+            replaced[fd] = nil
         end
+        if user and conf.disconnect_handler then conf.disconnect_handler(user.name) end
         -- Releases the number.
         gateserver.closeclient(fd)
     end
