@@ -45,6 +45,8 @@ fn a_channel_may_be_a_connection() {
     let port = listener.local_addr().expect("an address").port();
     let debugger = thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a service");
+        // Gone before the connection is: the service tries once more.
+        drop(listener);
         let mut bytes = [0; 5];
         stream.read_exact(&mut bytes).expect("what it says");
         stream.write_all(b"step\n").expect("our word");
