@@ -23,7 +23,7 @@ use crate::dispatch::{Dispatcher, Places};
 use crate::host::{protected, text};
 use crate::library::Paths;
 use crate::state::{CONTEXT_KEY, SERVICE_KEY, ServiceState};
-use crate::{PRELOADED, codecache, profile, raw};
+use crate::{PRELOADED, codecache, profile, raw, search};
 
 /// What makes the rest of the image, in Lua.
 const READY: &CStr = c"skein:/lualib/skein/ready.lua";
@@ -184,6 +184,7 @@ unsafe extern "C-unwind" fn open_all(state: *mut lua_State) -> c_int {
         // The change goes over all there is: as long as that is nothing, it costs nothing.
         ffi::lua_gc(state, ffi::LUA_GCGEN);
         ffi::luaL_openlibs(state);
+        search::install(state);
         ffi::luaL_requiref(state, c"skynet.profile".as_ptr(), profile::open, 0);
         profile::replace_coroutine(state);
         ffi::lua_settop(state, 1);

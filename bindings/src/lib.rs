@@ -38,6 +38,7 @@ mod object;
 mod profile;
 mod raw;
 mod resp;
+mod search;
 mod seri;
 mod share;
 mod socket;

@@ -125,6 +125,62 @@ fn a_failed_launch_is_an_error_for_whoever_asked() {
 }
 
 #[test]
+fn an_application_that_writes_over_package_path_still_finds_the_library() {
+    let site = Site::with_main(
+        r#"
+        package.path = "./own/?.lua;../skynet/lualib/?.lua"
+        local skynet = require "skynet"
+        require "skynet.manager"
+        skynet.start(function()
+            -- It wants a function run before this returns.
+            local sharedata = require "skynet.sharedata"
+            sharedata.new("prices", { sword = 12 })
+            print("a sword costs", sharedata.query "prices".sword)
+            print(select(2, pcall(require, "own.nothing")))
+            skynet.abort()
+        end)
+        "#,
+    );
+    let ended = site.run();
+    assert!(ended.stdout.contains("a sword costs\t12\n"), "{ended:?}");
+    assert!(
+        ended.stdout.contains(
+            "module 'own.nothing' not found:\n\tno field package.preload['own.nothing']\n\t\
+             no file './own/own/nothing.lua'\n"
+        ),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn the_service_of_shared_tables_begins_when_somebody_asks_it() {
+    let site = Site::with_main(
+        r#"
+        local skynet = require "skynet"
+        require "skynet.manager"
+        local sharetable = require "skynet.sharetable"
+        skynet.start(function()
+            sharetable.close()
+            skynet.error "not yet"
+            skynet.error("nothing", sharetable.query "nothing")
+            skynet.abort()
+        end)
+        "#,
+    );
+    let ended = site.run();
+    let log: Vec<&str> = ended.stdout.lines().skip_while(|it| !it.contains("snlua main")).skip(1).collect();
+    assert_eq!(
+        log,
+        [
+            "[:00000008] not yet",
+            "[:00000009] LAUNCH snlua service_provider",
+            "[:0000000a] LAUNCH snlua service_cell sharetable",
+            "[:00000008] nothing",
+        ]
+    );
+}
+
+#[test]
 fn a_memory_limit_is_set_once_the_script_ran() {
     let site = bare(
         r##"

@@ -425,6 +425,23 @@ fn a_logger_written_in_lua_takes_its_place() {
 }
 
 #[test]
+fn a_log_service_that_fails_leaves_its_lines_to_standard_error() {
+    let site = Site::with_main(
+        r#"
+        local skynet = require "skynet"
+        require "skynet.manager"
+        skynet.error "nobody reads this"
+        skynet.start(function() skynet.abort() end)
+        "#,
+    );
+    site.config("logservice = 'snlua'\nlogger = 'userlog'");
+    site.write("userlog.lua", "error 'no disk'");
+    let ended = site.run();
+    assert!(ended.stderr.contains("[:00000001] lua loader error : ./userlog.lua:1: no disk\n"), "{ended:?}");
+    assert!(ended.stderr.contains("[:00000008] nobody reads this\n"), "{ended:?}");
+}
+
+#[test]
 fn a_service_that_does_not_return_is_reported() {
     let site = Site::with_main(
         r#"

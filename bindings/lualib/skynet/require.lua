@@ -16,6 +16,9 @@ assert(is_main, "skynet.require must be loaded in the main thread")
 local loaded = package.loaded
 local stock_require = require
 
+--- Where built-in modules are, also when an application wrote a path of its own over `package.path`.
+local BUILT_IN <const> = "skein:/lualib/?.lua;skein:/lualib/?/init.lua"
+
 ---@type table<thread, function[]>
 local init_lists = { [main_thread] = {} }
 
@@ -70,7 +73,11 @@ function M.require(name)
     local other = loading[name]
     if other then return wait_for(skynet, name, other, task) end
 
-    local file = package.preload[name] == nil and package.searchpath(name, package.path)
+    local file
+    if package.preload[name] == nil then
+        file = package.searchpath(name, package.path)
+            or not package.searchpath(name, package.cpath) and package.searchpath(name, BUILT_IN)
+    end
     local chunk = file and loadfile(file)
     if not chunk then
         return stock_require(name) -- a native module, or the usual error text

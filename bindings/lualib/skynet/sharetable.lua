@@ -224,13 +224,17 @@ local function main()
     end)
 end
 
-local sharetable = {}
-
---- The service; false until this one starts.
----@type integer|false
-sharetable.address = false
-
-skynet.init(function() sharetable.address = service.new("sharetable", main) end)
+--- `address` is the service, which begins when somebody asks for it, and not with the module.
+---@class sharetable
+---@field address integer
+local sharetable = setmetatable({}, {
+    __index = function(self, key)
+        if key ~= "address" then return nil end
+        local address = service.new("sharetable", main)
+        self.address = address
+        return address
+    end,
+})
 
 ---@type table<string, boolean>  tables this service has asked for
 local known = {}
@@ -271,7 +275,7 @@ function sharetable.query(name)
     -- A version may be replaced and gone while its pointer is on the way.
     while true do
         local ptr = skynet.call(sharetable.address, "lua", "query", name)
-        if not ptr then return nil end
+        if not ptr then return end
         local found, old = share.open(ptr)
         if found then
             known[name] = true
@@ -319,7 +323,8 @@ end
 function sharetable.close()
     known = {}
     share.scan()
-    if sharetable.address then skynet.send(sharetable.address, "lua", "close") end
+    local address = rawget(sharetable, "address")
+    if address then skynet.send(address, "lua", "close") end
 end
 
 return sharetable

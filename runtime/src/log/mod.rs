@@ -1,11 +1,13 @@
 //! Logs: lines on their way to the log service, and the record of a service's messages.
 //!
 //! A line is a message of type TEXT to the service named `logger`, which is looked up once; before it exists lines are
-//! dropped, so the log service's own LAUNCH line never appears.
+//! dropped, so the log service's own LAUNCH line never appears. When it ended by itself, a log service in Lua with an error, say,
+//! the lines that it has not read and all later ones go to standard error; skynet's are lost.
 //!
 //! # From skynet
-//! skynet_error.c → [`Node::log`]; skynet_log.c → [`MessageLog`].
+//! skynet_error.c → [`Node::log`], [`Node::orphaned`]; skynet_log.c → [`MessageLog`].
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use skein_arena::sync::atomic::Ordering::Relaxed;
@@ -27,6 +29,17 @@ impl Node {
         });
         if !matches!(sent, Ok(Ok(()))) {
             self.counters.dropped(Dropped::Log);
+            self.orphaned(source, text);
+        }
+    }
+
+    /// A line that no log service will read. At the end of a node, that is no news.
+    #[cold]
+    pub(crate) fn orphaned(&self, source: Handle, text: &[u8]) {
+        if !self.aborting.load(Relaxed) {
+            let line = [format!("[{source}] ").as_bytes(), text, b"\n"].concat();
+            // If that fails, too, there is nowhere left to say so.
+            let _ = io::stderr().write_all(&line);
         }
     }
 

@@ -66,6 +66,9 @@ impl Node {
     pub(crate) fn undelivered(self: &Arc<Self>, dead: Handle, block: Block) {
         let message = Message::from_block(block);
         let (source, session, ty) = (message.source(), message.session(), message.ty());
+        if ty == MessageType::TEXT && self.logger() == Some(dead) {
+            self.orphaned(source, &message);
+        }
         if source.is_none() {
             return self.counters.dropped(Dropped::NoSource);
         }
