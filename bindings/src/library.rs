@@ -67,13 +67,14 @@ impl Paths {
         let library_first = key("skein_library").as_deref() == Some("true");
         let lua_path = key("lua_path").unwrap_or_else(|| "./lualib/?.lua;./lualib/?/init.lua".to_owned());
         let services = key("luaservice").unwrap_or_else(|| "./service/?.lua".to_owned());
-        let loader = key("lualoader").unwrap_or_else(|| {
-            if !library_first && Path::new(LOADER).is_file() {
-                format!("./{LOADER}")
-            } else {
-                format!("{}{LOADER}", embedded::PREFIX)
-            }
-        });
+        let built_in = || format!("{}{LOADER}", embedded::PREFIX);
+        let loader = match key("lualoader") {
+            // A config that still names the loader of a skynet tree that is gone.
+            Some(own) if own.ends_with(LOADER) && !Path::new(&own).exists() => built_in(),
+            Some(own) => own,
+            None if !library_first && Path::new(LOADER).is_file() => format!("./{LOADER}"),
+            None => built_in(),
+        };
         Self {
             lua_path: beside(&lua_path, LUALIB, library_first),
             lua_cpath: key("lua_cpath").unwrap_or_else(|| "./luaclib/?.so".to_owned()),

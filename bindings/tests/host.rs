@@ -111,6 +111,47 @@ fn a_service_that_does_not_start_says_why_and_goes() {
 }
 
 #[test]
+fn a_config_that_names_a_skynet_tree_which_is_gone_runs() {
+    let site = Site::with_main(
+        "local skynet = require 'skynet' require 'skynet.manager'
+        skynet.start(function() print('all there') skynet.abort() end)",
+    );
+    site.config(
+        "root = './skynet/' lualoader = root .. 'lualib/loader.lua' lua_path = root .. 'lualib/?.lua'
+        luaservice = './?.lua;' .. root .. 'service/?.lua' lua_cpath = root .. 'luaclib/?.so'
+        cpath = root .. 'cservice/?.so'",
+    );
+    let ended = site.run();
+    assert!(ended.stdout.contains("all there\n"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_log_service_in_lua_is_ready_before_anybody_talks_to_it() {
+    let site = Site::with_main(
+        "local skynet = require 'skynet' require 'skynet.manager'
+        skynet.send('.logger', 'lua', 'hello')
+        skynet.start(function() skynet.call('.logger', 'lua', 'end') skynet.abort() end)",
+    );
+    // Slower than all of the others together.
+    site.write(
+        "slowlog.lua",
+        "local skynet = require 'skynet' require 'skynet.manager'
+        skynet.register_protocol { name = 'text', id = 0, unpack = skynet.tostring, dispatch = function(_, _, line) print(line) end }
+        local from = os.clock()
+        while os.clock() - from < 0.2 do end
+        skynet.start(function()
+            skynet.dispatch('lua', function(session, _, what)
+                print('heard', what)
+                if session ~= 0 then skynet.retpack() end
+            end)
+        end)",
+    );
+    site.config("logservice = 'snlua' logger = 'slowlog'");
+    let ended = site.run();
+    assert!(ended.stdout.contains("LAUNCH snlua main\nheard\thello\nheard\tend\n"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_failed_launch_is_an_error_for_whoever_asked() {
     let ended = fine(
         "local ok, why = pcall(skynet.newservice, 'no-such-script')

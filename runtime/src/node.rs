@@ -2,8 +2,8 @@
 //!
 //! # Start
 //! [`Node::new`]: daemon mode (before any thread is made), then arena, clock, tables. Then modules are registered, and
-//! [`Node::start`]: the log service and its name, the bootstrap service, and only then threads; so no message is dispatched
-//! before both exist, and what they logged comes out in order.
+//! [`Node::start`]: the log service and its name; if it is not our own, its first turns, so that it is ready for the lines and
+//! requests of all others; the bootstrap service, and only then threads. What they logged comes out in order.
 //!
 //! # Stop
 //! When no service is left, or after ABORT. Workers go home after their turn; the last lines of the log are written, because
@@ -53,6 +53,9 @@ use crate::{
 
 /// What a thread of a node does.
 type ThreadMain = Box<dyn FnOnce(&Arc<Node>) + Send>;
+
+/// How many turns a log service may take to get ready: far more than any needs that is not busy for ever.
+const LOGGER_TURNS: usize = 1000;
 
 /// Stack of a thread: what C code in a service expects of one, and only reserved.
 const STACK: usize = 8 << 20;
@@ -184,7 +187,15 @@ impl Node {
         let signals = Signals::install().map_err(StartError::Signal)?;
         let _ = self.signals.set(signals);
         self.launch_logger()?;
-        self.launch_bootstrap()?;
+        // While the log service gets ready nothing else lives; its end is not the node's.
+        self.live.fetch_add(1, SeqCst);
+        self.await_logger();
+        self.live.fetch_sub(1, SeqCst);
+        if self.aborting.load(SeqCst) {
+            self.end_logger();
+        } else {
+            self.launch_bootstrap()?;
+        }
         self.start_threads()
     }
 
@@ -212,6 +223,14 @@ impl Node {
         Ok(())
     }
 
+    /// Lets a log service of the application's own get ready, on this thread, as no worker runs yet: what the services behind it
+    /// say while they start finds its handlers.
+    fn await_logger(self: &Arc<Self>) {
+        if self.settings.log_service() != native::LOGGER {
+            threads::drain(self, LOGGER_TURNS);
+        }
+    }
+
     fn launch_bootstrap(self: &Arc<Self>) -> Result<(), StartError> {
         let line = self.settings.bootstrap();
         let text = line.trim_start();
@@ -223,7 +242,7 @@ impl Node {
             self.log(Handle::NONE, format!("Bootstrap error : {line}\n").as_bytes());
             // No thread runs yet: the log's last lines are written here.
             self.abort();
-            threads::drain(self);
+            threads::drain(self, usize::MAX);
             return Err(StartError::Bootstrap(line));
         }
         Ok(())

@@ -8,9 +8,12 @@ mod gate;
 pub(crate) mod harbor;
 mod logger;
 
+/// The log service that is ours.
+pub(crate) const LOGGER: &str = "logger";
+
 /// Makes our modules known to a node. `snlua` comes from `bindings`.
 pub(crate) fn register(node: &Arc<Node>) {
-    node.register("logger", Arc::new(|_| Box::new(logger::Logger::default())));
+    node.register(LOGGER, Arc::new(|_| Box::new(logger::Logger::default())));
     node.register("harbor", Arc::new(|_| Box::new(harbor::Harbor::default())));
     node.register("gate", Arc::new(|_| Box::new(gate::Gate::default())));
 }

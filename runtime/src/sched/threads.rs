@@ -73,6 +73,11 @@ impl Scheduler {
         let at = workers.iter().position(|it| it.index() == index);
         workers.swap_remove(at.expect("each worker is played by one thread"))
     }
+
+    /// Takes back a worker that was played between two of its steps.
+    fn dismiss(&self, worker: Worker) {
+        self.workers.lock().unwrap_or_else(|it| it.into_inner()).push(worker);
+    }
 }
 
 impl Node {
@@ -236,9 +241,13 @@ fn serve(node: &Node, worker: &Worker, meter: &mut CpuMeter, scheduled: Schedule
     }
 }
 
-/// Serves what waits on the calling thread, and returns. For the end of a start that failed, when no other worker exists.
-pub(crate) fn drain(node: &Arc<Node>) {
+/// Serves what waits on the calling thread, for `turns` turns at most, and returns. For the beginning and the end of a start, when
+/// no thread plays a worker.
+pub(crate) fn drain(node: &Arc<Node>, turns: usize) {
     let worker = node.scheduler.employ(0);
     let mut meter = CpuMeter::new(false);
-    while let Played::Turn = play(node, &worker, &mut meter) {}
+    for _ in 0..turns {
+        let Played::Turn = play(node, &worker, &mut meter) else { break };
+    }
+    node.scheduler.dismiss(worker);
 }
