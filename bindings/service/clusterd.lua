@@ -4,7 +4,10 @@
 --- `__` are options. For each node that is asked for there is a `clustersender`, for each connection that comes a `clusteragent`.
 local skynet = require "skynet"
 local core = require "skynet.cluster.core"
+local cache = require "skynet.codecache"
 require "skynet.manager"
+
+cache.mode "OFF" -- a list of nodes that was changed is read again
 
 local own_name = core.nodename()
 

@@ -455,6 +455,29 @@ fn a_request_may_take_longer_than_a_connection_may_be_silent() {
 }
 
 #[test]
+fn a_list_of_nodes_that_was_written_anew_is_read_anew() {
+    let site = Site::with_main(
+        r#"local skynet = require "skynet" require "skynet.manager"
+        local cluster = require "skynet.cluster"
+        skynet.start(function()
+            -- The file is empty so far, and clusterd has read it.
+            assert(not pcall(cluster.open, "game"))
+            local file = assert(io.open("nodes.lua", "w"))
+            file:write "__nowaiting = true game = '127.0.0.1:0'"
+            file:close()
+            cluster.reload()
+            cluster.open "game"
+            print "fine"
+            skynet.abort()
+        end)"#,
+    );
+    site.write("nodes.lua", "");
+    site.config("cluster = './nodes.lua'");
+    let ended = site.run();
+    assert!(ended.stdout.contains("fine\n"), "{}", ended.stdout);
+}
+
+#[test]
 fn five_nodes_call_each_other() {
     let sites: Vec<Site> = (0..5).map(|_| Site::with_main(STORE)).collect();
     let mut nodes: Vec<Running<'_>> = sites.iter().map(|it| it.start(&["config"])).collect();
