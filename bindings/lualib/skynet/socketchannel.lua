@@ -97,7 +97,9 @@ local function fail(connection, err)
     if connection.dead then return end
     connection.dead = true
     local channel = connection.channel[1]
-    if channel and channel.connection == connection then channel.connection = nil end
+    if channel and channel.connection == connection then
+        channel.connection, channel.__sock = nil, false
+    end
     -- Closing waits for the reader, who may be the one that failed.
     skynet.fork(socket.close, connection.fd)
     local waiting = connection.waiting
@@ -186,31 +188,35 @@ end
 --------------------------------------------------------------------------------------------------------------------------- channels
 
 ---@class skynet.socketchannel.Channel
----@field connection skynet.socketchannel.Connection?
+---@field private connection skynet.socketchannel.Connection?
 ---@field private desc table
----@field private host string
----@field private port integer?
----@field private backup table?
 ---@field private methods table
----@field private closed boolean?
 ---@field private connecting table[]?  tokens of those who wait while somebody connects
 ---@field private owner thread?        the task that connects: `auth` may use the channel before others
 ---@field private changes integer      how often `changehost` was called
+---@field __host string                these have skynet's names, because applications read them
+---@field __port integer?
+---@field __backup table?
+---@field __sock skynet.socketchannel.Socket|false  of the connection, if there is one
+---@field __closed boolean
+---@field __overload boolean           too much waits to be sent
 local Channel = {}
 Channel.__index = Channel
 
 --- Tells when too much waits to be sent, and when it is gone.
 local function watch_output(connection, overload)
     local overloaded = false
+    local function tell(now)
+        overloaded = now
+        local channel = connection.channel[1]
+        if channel then channel.__overload = now end
+        overload(now)
+    end
     socket.warning(connection.fd, function(fd, size)
         if size == 0 then
-            if overloaded then
-                overloaded = false
-                overload(false)
-            end
+            if overloaded then tell(false) end
         elseif not overloaded then
-            overloaded = true
-            overload(true)
+            tell(true)
         else
             local text = "WARNING: %d K bytes need to send out (fd = %d %s %s)"
             skynet.error(string.format(text, size, fd, connection.host, connection.port))
@@ -291,31 +297,31 @@ end
 ---@return any err
 function Channel:connect_round()
     local tried = {}
-    local host, port = self.host, self.port
+    local host, port = self.__host, self.__port
     tried[host .. ":" .. tostring(port)] = true
     while true do
         local connection, err = self:open(host, port)
-        if connection and self.closed then
+        if connection and self.__closed then
             fail(connection, CHANNEL_CLOSED)
             return false, CHANNEL_CLOSED
         end
         local changes = self.changes
         if connection then
-            self.connection = connection
-            self.host, self.port = host, port
+            self.connection, self.__sock = connection, connection.sock
+            self.__host, self.__port = host, port
             local ok
             ok, err = self:authorize(connection)
             if self.changes == changes and ok then return true end
             fail(connection, socket_error)
         end
-        if self.closed then return false, CHANNEL_CLOSED end
+        if self.__closed then return false, CHANNEL_CLOSED end
         if self.changes ~= changes then
             tried = {}
-            host, port = self.host, self.port
+            host, port = self.__host, self.__port
             tried[host .. ":" .. tostring(port)] = true
         else
             local key
-            host, port, key = next_backup(self.backup, tried, self.port)
+            host, port, key = next_backup(self.__backup, tried, self.__port)
             if not host then
                 return false, connection and "no more backup host" or err
             end
@@ -331,19 +337,19 @@ end
 function Channel:connect_now(once)
     if once then
         local ok, err = self:connect_round()
-        if not ok then skynet.error("Connect failed", tostring(err), self.host, self.port) end
+        if not ok then skynet.error("Connect failed", tostring(err), self.__host, self.__port) end
         return ok
     end
     local pause = 0
-    while not self.closed do
+    while not self.__closed do
         local ok, err = self:connect_round()
         if ok then
-            skynet.error("socket: connect to", self.host, self.port)
+            skynet.error("socket: connect to", self.__host, self.__port)
             return true
         end
         skynet.error("socket: connect", tostring(err))
         if pause > 1000 then
-            skynet.error("socket: try to reconnect", self.host, self.port)
+            skynet.error("socket: try to reconnect", self.__host, self.__port)
             skynet.sleep(pause)
             pause = 100
         else
@@ -398,7 +404,7 @@ end
 ---@param once boolean?  one round; otherwise until it succeeds
 ---@return true
 function Channel:connect(once)
-    self.closed = false
+    self.__closed = false
     self:acquire(once)
     return true
 end
@@ -429,7 +435,7 @@ end
 ---@param padding string[]?  more of the request
 ---@return any
 function Channel:request(data, response, padding)
-    assert(not self.closed, "channel is closed")
+    assert(not self.__closed, "channel is closed")
     local connection = self:acquire(true)
     send(connection, data, padding)
     if response == nil then return nil end
@@ -441,14 +447,14 @@ end
 ---@param response any
 ---@return any
 function Channel:response(response)
-    assert(not self.closed, "channel is closed")
+    assert(not self.__closed, "channel is closed")
     return wait_response(self:acquire(false), response)
 end
 
 --- Ends the connection, and all requests that wait. `connect` opens the channel again.
 function Channel:close()
-    if self.closed then return end
-    self.closed = true
+    if self.__closed then return end
+    self.__closed = true
     local connection = self.connection
     if connection then fail(connection, socket_error) end
 end
@@ -459,8 +465,8 @@ Channel.__gc = Channel.close
 ---@param host string
 ---@param port integer?
 function Channel:changehost(host, port)
-    self.host = host
-    if port then self.port = port end
+    self.__host = host
+    if port then self.__port = port end
     self.changes = self.changes + 1
     local connection = self.connection
     -- `auth` goes on with the connection it has; whoever connects starts again then.
@@ -469,7 +475,7 @@ end
 
 --- Other addresses, to be tried when the next connection is made.
 ---@param backup table
-function Channel:changebackup(backup) self.backup = backup end
+function Channel:changebackup(backup) self.__backup = backup end
 
 --- A channel. Nothing is connected before the first request, or `connect`.
 ---@param desc { host: string, port: integer?, backup: table?, auth: function?, response: function?, nodelay: boolean?, overload: function?, socket_read: function?, socket_readline: function? }
@@ -477,11 +483,14 @@ function Channel:changebackup(backup) self.backup = backup end
 function socketchannel.channel(desc)
     return setmetatable({
         desc = desc,
-        host = assert(desc.host, "no host"),
-        port = desc.port,
-        backup = desc.backup,
         methods = socket_methods(desc),
         changes = 0,
+        __host = assert(desc.host, "no host"),
+        __port = desc.port,
+        __backup = desc.backup,
+        __sock = false,
+        __closed = false,
+        __overload = false,
     }, Channel)
 end
 

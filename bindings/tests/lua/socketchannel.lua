@@ -273,7 +273,30 @@ local function check_overload()
     socket.close(peer)
 end
 
+--- Applications read these, though skynet never documented them: to hear of the end of a connection, say.
+local function check_fields()
+    local port, _, id = listen(function(fd, text) return socket.write(fd, text .. "\n") end)
+    local c = socketchannel.channel { host = "127.0.0.1", port = port }
+    check.eq("no socket yet", c.__sock, false)
+    check.eq("not closed", c.__closed, false)
+    local seen
+    c:request("a\n", function(sock)
+        seen = sock
+        return true, sock:readline()
+    end)
+    check.ok("the socket that responses read from", rawequal(seen, c.__sock))
+    check.eq("its number", math.type(c.__sock[1]), "integer")
+    check.eq("host", c.__host, "127.0.0.1")
+    check.eq("port", c.__port, port)
+    check.eq("overload", c.__overload, false)
+    c:close()
+    check.eq("none any more", c.__sock, false)
+    check.eq("closed", c.__closed, true)
+    socket.close(id)
+end
+
 check.run("socketchannel", function()
+    check_fields()
     check_order()
     check_session()
     check_hosts()

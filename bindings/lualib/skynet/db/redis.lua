@@ -136,9 +136,9 @@ local function open(options, also)
     return channel
 end
 
---- Closes for good.
-local function close(self)
-    self[1]:close()
+--- Closes an object's channel for good.
+local function close(self, channel)
+    channel:close()
     setmetatable(self, nil)
 end
 
@@ -160,7 +160,7 @@ local command = setmetatable({}, {
 local client = { __index = command, __gc = function(self) self[1]:close() end }
 
 --- Ends the connection; the object is of no use afterwards.
-command.disconnect = close
+function command:disconnect() close(self, self[1]) end
 
 --- Whether a key, or one of several, exists.
 ---@async
@@ -207,15 +207,15 @@ function redis.connect(options) return setmetatable({ open(options) }, client) e
 ------------------------------------------------------------------------------------------------------------------- subscriptions
 
 ---@class skynet.redis.Watch
----@field [1] skynet.socketchannel.Channel
----@field private names table<string, true>     channels
----@field private patterns table<string, true>
+---@field private __sock skynet.socketchannel.Channel
+---@field private __subscribe table<string, true>   channels
+---@field private __psubscribe table<string, true>  patterns
 ---@field subscribe fun(self, ...: string)
 ---@field psubscribe fun(self, ...: string)
 ---@field unsubscribe fun(self, ...: string)
 ---@field punsubscribe fun(self, ...: string)
 local watch = {}
-local watcher = { __index = watch, __gc = function(self) self[1]:close() end }
+local watcher = { __index = watch, __gc = function(self) self.__sock:close() end }
 
 --- A method that asks for messages, or no longer does. The answers come between the messages.
 local function subscription(word, list, wanted)
@@ -224,22 +224,22 @@ local function subscription(word, list, wanted)
         local is_all = not wanted and select("#", ...) == 0
         for _, name in ipairs(is_all and {} or { ... }) do
             names[tostring(name)] = wanted
-            self[1]:request(resp.command(word, name))
+            self.__sock:request(resp.command(word, name))
         end
         if is_all then
             self[list] = {}
-            self[1]:request(resp.command(word))
+            self.__sock:request(resp.command(word))
         end
     end
 end
 
-watch.subscribe = subscription("SUBSCRIBE", "names", true)
-watch.psubscribe = subscription("PSUBSCRIBE", "patterns", true)
-watch.unsubscribe = subscription("UNSUBSCRIBE", "names", nil)
-watch.punsubscribe = subscription("PUNSUBSCRIBE", "patterns", nil)
+watch.subscribe = subscription("SUBSCRIBE", "__subscribe", true)
+watch.psubscribe = subscription("PSUBSCRIBE", "__psubscribe", true)
+watch.unsubscribe = subscription("UNSUBSCRIBE", "__subscribe", nil)
+watch.punsubscribe = subscription("PUNSUBSCRIBE", "__psubscribe", nil)
 
 --- Ends the connection; the object is of no use afterwards.
-watch.disconnect = close
+function watch:disconnect() close(self, self.__sock) end
 
 --- Waits for the next message: its text, its channel, and the pattern if it came by one. Raises `socketchannel.error` when the
 --- connection is lost; the next call makes a new one, with the same subscriptions.
@@ -249,7 +249,7 @@ watch.disconnect = close
 ---@return string? pattern
 function watch:message()
     while true do
-        local reply = self[1]:response(read_reply)
+        local reply = self.__sock:response(read_reply)
         local kind = reply[1]
         if kind == "message" then
             return reply[3], reply[2]
@@ -264,12 +264,12 @@ end
 ---@param options skynet.redis.Options
 ---@return skynet.redis.Watch
 function redis.watch(options)
-    local self = { names = {}, patterns = {} }
-    self[1] = open(options, function(channel)
-        for name in pairs(self.names) do
+    local self = { __subscribe = {}, __psubscribe = {} }
+    self.__sock = open(options, function(channel)
+        for name in pairs(self.__subscribe) do
             channel:request(resp.command("SUBSCRIBE", name))
         end
-        for pattern in pairs(self.patterns) do
+        for pattern in pairs(self.__psubscribe) do
             channel:request(resp.command("PSUBSCRIBE", pattern))
         end
     end)
