@@ -140,8 +140,12 @@ impl Report {
         }
         for (key, text) in [("bootstrap", settings.bootstrap()), ("logservice", settings.log_service())] {
             let module = text.split_whitespace().next().unwrap_or_default();
+            let shared = settings.cpath();
+            let mut objects = shared.split(';').map(|pattern| pattern.replace('?', module));
             if MODULES.contains(&module) {
                 self.found(key, &text, format!("built-in module {module}"));
+            } else if let Some(object) = objects.find(|it| Path::new(it).is_file()) {
+                self.found(key, &text, object);
             } else {
                 self.problem(key, format!("no module {module:?}; there are {}", MODULES.join(", ")));
             }
@@ -152,7 +156,12 @@ impl Report {
     fn scripts(&mut self, settings: &Settings, paths: &Paths) {
         self.must_open("lualoader", &paths.loader);
         if let Some(preload) = settings.text("preload") {
-            self.must_open("preload", &preload);
+            if library::find(paths.loader.as_bytes()).is_some() || readable(&preload) {
+                self.must_open("preload", &preload);
+            } else {
+                // A loader of the application's may read it as a list, say.
+                self.note("preload", format!("no file {preload}; {} says what it means", paths.loader));
+            }
         }
         let bootstrap = settings.bootstrap();
         let mut words = bootstrap.split_whitespace();
@@ -222,7 +231,7 @@ impl Report {
             if folder.is_dir() {
                 self.found("logpath", &folder.display().to_string(), "message logs");
             } else {
-                self.problem("logpath", format!("no directory {}", folder.display()));
+                self.note("logpath", format!("no directory {}, so no message logs", folder.display()));
             }
         }
         if let Some(file) = settings.daemon() {
@@ -234,7 +243,11 @@ impl Report {
         if settings.text("enablessl").as_deref() == Some("true") {
             for (key, default) in [("certfile", "./server-cert.pem"), ("keyfile", "./server-key.pem")] {
                 let name = settings.text(key).unwrap_or_else(|| default.into());
-                self.must_open(key, &name);
+                if readable(&name) {
+                    self.found(key, &name, "found");
+                } else {
+                    self.note(key, format!("cannot open {name}, so nobody can be served over TLS"));
+                }
             }
         }
     }

@@ -70,7 +70,6 @@ fn each_problem_names_the_file_and_the_key() {
     assert_problem(&format!("{GOOD}cluster_inbound_limit = 'much'"), "config: cluster_inbound_limit: ");
     assert_problem(&format!("{GOOD}cpath = './cservice/x.so'"), "config: cpath: every pattern needs a `?`");
     assert_problem(&format!("{GOOD}logger = './nowhere/a.log'"), "config: logger: no directory ./nowhere");
-    assert_problem(&format!("{GOOD}logpath = './nowhere'"), "config: logpath: no directory ./nowhere");
     assert_problem(&format!("{GOOD}daemon = './nowhere/a.pid'"), "config: daemon: no directory ./nowhere");
     assert_problem(&format!("{GOOD}preload = './nowhere.lua'"), "config: preload: cannot open ./nowhere.lua");
     assert_problem(
@@ -85,6 +84,26 @@ fn each_problem_names_the_file_and_the_key() {
     assert_problem("harbor = 'seven'", "config: harbor: expected a number from 0 to 255, found \"seven\"");
     assert_problem("luaservice = './?.lua'", "config: address: needed because harbor is not 0");
     assert_problem(&format!("{GOOD}profile = 'yes'"), "config: profile: expected true or false");
+}
+
+#[test]
+fn what_the_application_may_bring_about_by_itself_is_no_problem() {
+    let config = format!(
+        "{GOOD}logpath = './logs/' enablessl = true cpath = './c/?.so' logservice = 'mine'\n\
+         lualoader = './own.lua' preload = './a.lua;./b.lua;'"
+    );
+    let checked = check(&config, &["main.lua", "own.lua", "c/mine.so"]);
+    assert_eq!(checked.status, Some(0), "{}", checked.said);
+    for part in [
+        "note: config: logpath: no directory ./logs",
+        "note: config: certfile: cannot open ./server-cert.pem",
+        "note: config: keyfile: cannot open ./server-key.pem",
+        "note: config: preload: no file ./a.lua;./b.lua;; ./own.lua says what it means",
+        "logservice = mine",
+        "./c/mine.so",
+    ] {
+        assert!(checked.said.contains(part), "{part} is not in:\n{}", checked.said);
+    }
 }
 
 #[test]
