@@ -18,15 +18,16 @@ local LONGEST_HEAD <const> = 65536
 
 ---@type table<string, string>
 local descriptions = {}
+--- By this name, code that is injected into the console finds them, to add its own.
 ---@type table<string, async fun(...)>
-local commands = {}
+local COMMAND = {}
 --- Commands that want the whole line, or the connection.
 local wants_line = { call = true, debug = true }
 
 --- Defines a command: its name, its line in `help`, its function. What that returns is printed.
 local function define(name, description, f)
     descriptions[name] = description
-    commands[name] = f
+    COMMAND[name] = f
 end
 
 --- The handle of `.name`, `:hex` or `hex`.
@@ -296,7 +297,7 @@ local function run(line, connection)
     end
     local name = words[1]
     if not name then return "" end
-    local command = commands[name]
+    local command = COMMAND[name]
     if not command then return "Invalid command, type help for command list\n\n<CMD Error>\n" end
     local ok, value
     if wants_line[name] then

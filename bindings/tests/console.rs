@@ -258,6 +258,48 @@ fn answers_are_laid_out_as_in_skynet() {
     assert!(console.ask("ping .launcher").ends_with("\n<CMD OK>\n"), "X6");
 }
 
+/// The way of public code that runs in the console's own service: from the handler of sockets to the listener, and on to the commands.
+#[test]
+fn a_command_that_is_injected_into_the_console_is_one_of_its_own() {
+    let site = Site::with_main(
+        r#"
+local skynet = require "skynet"
+local console
+local source = [[
+    local function upvalue(f, wanted, seen)
+        if seen[f] then return nil end
+        seen[f] = true
+        local at = 1
+        while true do
+            local name, value = debug.getupvalue(f, at)
+            if not name then return nil end
+            if name == wanted then return value end
+            local inner = type(value) == "function" and upvalue(value, wanted, seen)
+            if inner then return inner end
+            at = at + 1
+        end
+    end
+    for _, it in pairs(upvalue(_P.socket.socket_message[1], "socket_pool", {})) do
+        if it.callback then
+            upvalue(it.callback, "COMMAND", {}).twice = function(text) return { answer = text .. text } end
+        end
+    end
+]]
+skynet.start(function()
+    console = skynet.newservice("debug_console", 0)
+    skynet.call(console, "debug", "RUN", source)
+    print "injected"
+end)
+"#,
+    );
+    let mut node = site.start(&["config"]);
+    let mut console = Console::connect(&mut node);
+    node.wait_for("stdout", "injected\n");
+    console.send("twice ab\n");
+    let answer = console.until("<CMD OK>\n");
+    assert!(answer.contains("answer\tabab\n"), "{answer}");
+}
+
 #[test]
 fn a_request_over_http_gets_an_answer_with_a_head() {
     let site = site();

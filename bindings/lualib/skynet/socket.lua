@@ -35,7 +35,8 @@ local WHOLE_FROM <const> = 16 * 1024
 local NO_ID <const> = "reach skynet socket number limit"
 
 ---@type table<integer, skein.Socket>
-local sockets = setmetatable({}, {
+-- This name, and those of `callback` and `socket_message`, are known to code that is injected into services.
+local socket_pool = setmetatable({}, {
     -- A service that ends closes what it has.
     __gc = function(all)
         for id in pairs(all) do
@@ -109,21 +110,21 @@ local function connect(id, callback)
         reader = false,
         want = false,
     }
-    sockets[id] = s
+    socket_pool[id] = s
     wait(s)
     local problem = s.connecting
     s.connecting = nil
     if s.connected then return id end
-    if sockets[id] == s then sockets[id] = nil end
+    if socket_pool[id] == s then socket_pool[id] = nil end
     return nil, problem
 end
 
 --------------------------------------------------------------------------------------------------------------------------- events
 
-local events = {}
+local socket_message = {}
 
 local function on_data(id, size, data)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if not s or not s.buffer then
         skynet.error("socket: drop package from " .. id)
         driver.drop(data, size)
@@ -151,7 +152,7 @@ local function on_data(id, size, data)
 end
 
 local function on_connect(id, number, text)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if not s or s.connected then return end
     s.connected = true
     s.connecting = nil
@@ -162,7 +163,7 @@ local function on_connect(id, number, text)
 end
 
 local function on_close(id)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if s then
         s.connected = false
         wake(s)
@@ -177,7 +178,7 @@ local function on_close(id)
 end
 
 local function on_accept(id, new, address)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if s and s.callback then
         s.callback(new, address)
     else
@@ -186,7 +187,7 @@ local function on_accept(id, new, address)
 end
 
 local function on_error(id, _, text)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if not s then
         driver.shutdown(id)
         skynet.error("socket: error on unknown " .. id .. " " .. text)
@@ -207,7 +208,7 @@ local function on_error(id, _, text)
 end
 
 local function on_udp(id, size, data, address)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if not s or not s.callback then
         skynet.error("socket: drop udp package from " .. id)
         driver.drop(data, size)
@@ -219,7 +220,7 @@ local function on_udp(id, size, data, address)
 end
 
 local function on_warning(id, kib)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if not s then return end
     if s.warning then
         s.warning(id, kib)
@@ -228,15 +229,15 @@ local function on_warning(id, kib)
     end
 end
 
-events[1] = on_data
-events[2] = on_connect
-events[3] = on_close
-events[4] = on_accept
-events[5] = on_error
-events[6] = on_udp
-events[7] = on_warning
+socket_message[1] = on_data
+socket_message[2] = on_connect
+socket_message[3] = on_close
+socket_message[4] = on_accept
+socket_message[5] = on_error
+socket_message[6] = on_udp
+socket_message[7] = on_warning
 
-local function dispatch(_, _, kind, ...) events[kind](...) end
+local function dispatch(_, _, kind, ...) socket_message[kind](...) end
 
 skynet.register_protocol {
     name = "socket",
@@ -244,7 +245,7 @@ skynet.register_protocol {
     unpack = driver.unpack,
     dispatch = dispatch,
     -- What is usual is done as `on_data`, `on_connect` and `on_close` do it, without a task.
-    direct = driver.direct(dispatch, driver.unpack, sockets, close_hooks, pool, PAUSE_FROM),
+    direct = driver.direct(dispatch, driver.unpack, socket_pool, close_hooks, pool, PAUSE_FROM),
 }
 
 -------------------------------------------------------------------------------------------------------------------------- opening
@@ -286,7 +287,7 @@ function socket.stdin() return socket.bind(0) end
 ---@return integer? id
 ---@return string? problem
 function socket.start(id, callback)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if s and not s.listening then error("socket is not closed", 2) end
     assert(not close_hooks[id], "socket has onclose callback")
     driver.start(id)
@@ -304,8 +305,8 @@ end
 function socket.listen(address, port, backlog)
     local id = driver.listen(address, port, backlog)
     local s = { id = id, connected = false, listening = true }
-    assert(not sockets[id])
-    sockets[id] = s
+    assert(not socket_pool[id])
+    socket_pool[id] = s
     wait(s)
     return id, s.address, s.port
 end
@@ -314,7 +315,7 @@ end
 
 ---@param id integer
 ---@return skein.Socket
-local function known(id) return assert(sockets[id]) end
+local function known(id) return assert(socket_pool[id]) end
 
 --- What is there, at least a byte; with `size`: exactly so many bytes. At the end of the stream: false and the rest.
 ---@async
@@ -323,7 +324,7 @@ local function known(id) return assert(sockets[id]) end
 ---@return string|false
 ---@return string?
 function socket.read(id, size)
-    local s = sockets[id] or known(id)
+    local s = socket_pool[id] or known(id)
     local buffer = s.buffer
     if size == nil then
         local all = readall(buffer, pool)
@@ -373,7 +374,7 @@ end
 ---@return string?
 function socket.readline(id, separator)
     separator = separator or "\n"
-    local s = sockets[id] or known(id)
+    local s = socket_pool[id] or known(id)
     local buffer = s.buffer
     local line = readline(buffer, pool, separator)
     if line then return line end
@@ -391,7 +392,7 @@ end
 ---@param id integer
 ---@return boolean
 function socket.block(id)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if not s or not s.connected then return false end
     assert(not s.want)
     s.want = 0
@@ -403,7 +404,7 @@ end
 ---@async
 ---@param id integer
 function socket.pause(id)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if s and s.connected then pause(s) end
 end
 
@@ -433,7 +434,7 @@ function socket.warning(id, callback) known(id).warning = callback end
 ---@async
 ---@param id integer
 function socket.close(id)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if not s then return end
     driver.close(id)
     if s.connected then
@@ -448,30 +449,30 @@ function socket.close(id)
         end
         s.connected = false
     end
-    if sockets[id] == s then sockets[id] = nil end
+    if socket_pool[id] == s then socket_pool[id] = nil end
 end
 
 --- Ends a connection at once. The id still has to be closed.
 ---@param id integer
 function socket.shutdown(id)
-    if sockets[id] then driver.shutdown(id) end
+    if socket_pool[id] then driver.shutdown(id) end
 end
 
 --- Closes an id that this service never started.
 ---@param id integer
 function socket.close_fd(id)
-    assert(sockets[id] == nil, "Use socket.close instead")
+    assert(socket_pool[id] == nil, "Use socket.close instead")
     driver.close(id)
 end
 
 --- Forgets an id that another service is going to start.
 ---@param id integer
 function socket.abandon(id)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if s then
         s.connected = false
         wake(s)
-        sockets[id] = nil
+        socket_pool[id] = nil
     end
 end
 
@@ -483,20 +484,20 @@ function socket.onclose(id, callback) close_hooks[id] = callback end
 --- Whether this service does not know the id.
 ---@param id integer
 ---@return boolean
-function socket.invalid(id) return sockets[id] == nil end
+function socket.invalid(id) return socket_pool[id] == nil end
 
 --- Whether the other end is gone; nil for an id that is unknown.
 ---@param id integer
 ---@return boolean?
 function socket.disconnected(id)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if s then return not (s.connected or s.connecting) end
 end
 
 ----------------------------------------------------------------------------------------------------------------------- datagrams
 
 local function datagrams(id, callback)
-    sockets[id] = { id = id, connected = true, udp = true, callback = callback }
+    socket_pool[id] = { id = id, connected = true, udp = true, callback = callback }
     return id
 end
 
@@ -527,7 +528,7 @@ function socket.udp_dial(host, port, callback) return datagrams(driver.udp_dial(
 ---@param port integer?
 ---@param callback async fun(data: string, from: string)?
 function socket.udp_connect(id, host, port, callback)
-    local s = sockets[id]
+    local s = socket_pool[id]
     if s then
         assert(s.udp)
         if callback then s.callback = callback end

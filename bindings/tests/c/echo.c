@@ -2,7 +2,8 @@
 
 #include <stdio.h>
 #include <string.h>
-#include "skein.h"
+#include "skynet.h"
+#include "skynet_socket.h"
 
 static int listener, datagrams;
 static char *kept;
