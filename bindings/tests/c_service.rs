@@ -123,6 +123,28 @@ end)"#
 }
 
 #[test]
+fn a_log_service_of_the_applications_own_may_have_the_built_in_ones_name() {
+    let main = "skynet.start(function() skynet.error 'hello' skynet.abort() end)";
+    let ended = run(&["logger"], "", main);
+    assert!(ended.stderr.contains("own <8> hello\n"), "{ended:?}");
+    assert!(!ended.stdout.contains("hello"), "{ended:?}");
+}
+
+#[test]
+fn skynets_own_log_service_is_not_loaded() {
+    let site = Site::with_main(
+        "local skynet = require 'skynet' require 'skynet.manager'
+        skynet.start(function() skynet.error 'hello' skynet.abort() end)",
+    );
+    build(&site, "logger");
+    // What tells skynet's folder from others.
+    site.write("snlua.so", "");
+    site.config("cpath = './?.so'");
+    let ended = site.run();
+    assert!(ended.stdout.contains("hello\n") && !ended.stderr.contains("own"), "{ended:?}");
+}
+
+#[test]
 fn the_log_service_may_be_in_c_and_its_init_gets_null() {
     let ended = run(
         &["quiet"],

@@ -1,4 +1,4 @@
-//! The native services that are ours: their names always are, whatever `cpath` holds.
+//! The native services that are ours; an application may have its own `logger` and `gate` (`Modules::set_loader`).
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
@@ -19,6 +19,9 @@ use crate::{Handle, InitError, LaunchError, Node, StartError, sched::Scheduled};
 
 /// Loads a module from a shared object: its path and the module's name in, or why not.
 pub type ModuleLoader = Arc<dyn Fn(&Path, &str) -> Result<Factory, String> + Send + Sync>;
+
+/// The modules of ours that an application may have its own of.
+const REPLACEABLE: [&str; 2] = ["logger", "gate"];
 
 /// The native modules of a node, by name.
 pub struct Modules {
@@ -45,9 +48,18 @@ impl Modules {
         self.factories.lock().unwrap_or_else(|it| it.into_inner()).insert(name.to_owned(), factory);
     }
 
-    /// Sets what loads modules that nobody registered. The first one stays.
+    /// Sets what loads modules that nobody registered, and lets the application's own take the place of ours. The first one stays.
     pub(crate) fn set_loader(&self, loader: ModuleLoader) {
-        let _ = self.loader.set(loader);
+        if self.loader.set(Arc::clone(&loader)).is_err() {
+            return;
+        }
+        for name in REPLACEABLE {
+            match self.own(name).map(|path| loader(&path, name)) {
+                Some(Ok(factory)) => self.register(name, factory),
+                Some(Err(why)) => eprintln!("try open {name} failed : {why}; the built-in one runs"),
+                None => {}
+            }
+        }
     }
 
     /// The module, if need be from a shared object, which is kept then.
@@ -73,6 +85,14 @@ impl Modules {
             }
         }
         Err(why)
+    }
+
+    /// The application's own module of a replaceable name: what `cpath` finds first, unless it is skynet's, which has a `snlua.so`
+    /// beside it.
+    fn own(&self, name: &str) -> Option<PathBuf> {
+        let places = self.cpath.split(';').filter(|it| !it.is_empty());
+        let first = places.map(|it| PathBuf::from(it.replace('?', name))).find(|it| it.is_file())?;
+        (!first.with_file_name("snlua.so").is_file()).then_some(first)
     }
 }
 
