@@ -382,10 +382,8 @@ impl Book {
         }
         self.has_errors = true;
         self.errors.extend_from_slice(text);
-        if !self.woken.is_empty() || !self.failed.is_empty() {
-            // What was woken before the failure still runs in this message.
-            self.forks.push_back(Fork::Drain);
-        }
+        // What was woken before the failure, or will be while its task is closed, still runs in this message.
+        self.forks.push_back(Fork::Drain);
     }
 
     /// Every request that is still to be answered. Afterwards there is none.

@@ -49,6 +49,19 @@ check.run("queue", function()
     skynet.fork(function() cs(rec, "second") end)
     skynet.sleep(5)
     check.eq("nested failure", rec(), "first second")
+    -- All of them fail, and nothing else happens in the service: it is the closing of a failed task that lets the next one in.
+    local failed = 0
+    for i = 1, 5 do
+        skynet.fork(function()
+            local _ <close> = setmetatable({}, { __close = function() failed = failed + 1 end })
+            cs(function()
+                if i == 1 then skynet.sleep(1) end
+                error("inside " .. i)
+            end)
+        end)
+    end
+    skynet.sleep(10)
+    check.eq("all had their turn and failed", failed, 5)
     -- An unqueued one runs beside it.
     local other = queue()
     skynet.fork(cs, function()

@@ -299,7 +299,7 @@ local function handled()
         class.direct = driver.direct(
             class.dispatch,
             class.unpack,
-            upvalue(socket.start, "sockets"),
+            upvalue(socket.start, "socket_pool"),
             upvalue(socket.start, "close_hooks"),
             upvalue(socket.readline, "pool"),
             128 * 1024
