@@ -73,13 +73,12 @@ impl Meter {
     ///
     /// # Safety
     ///
-    /// Both are states of one machine with a free slot, and no Lua runs on either.
+    /// Both are threads of one state, `desk` has a free slot, and no Lua runs on either.
     #[cold]
     pub(crate) unsafe fn mark(self, desk: *mut lua_State, records: c_int, co: *mut lua_State, begins: bool) {
         // SAFETY: promised by the caller; nothing here allocates. The table holds nothing but `Record`s.
         unsafe {
-            ffi::lua_pushthread(co);
-            ffi::lua_xmove(co, desk, 1);
+            owner::push_thread(desk, co);
             ffi::lua_rawget(desk, records);
             let record = ffi::lua_touserdata(desk, -1).cast::<Record>();
             ffi::lua_settop(desk, -2);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::c_int;
 
 use skein_runtime::MessageType;
+use skein_vm::owner;
 
 use super::book::{Fork, Target, Waiter};
 use super::task::TaskId;
@@ -194,15 +195,6 @@ pub(super) unsafe extern "C-unwind" fn finish(state: *mut lua_State) -> c_int {
     }
 }
 
-/// Pushes the coroutine of a task.
-unsafe fn push_task(state: *mut lua_State, co: *mut lua_State) {
-    // SAFETY: called by functions of ours, for a coroutine that is anchored; it always has a free slot.
-    unsafe {
-        ffi::lua_pushthread(co);
-        ffi::lua_xmove(co, state, 1);
-    }
-}
-
 /// `dispatch.forks(): thread[]`: tasks that have not begun, in their order.
 pub(super) unsafe extern "C-unwind" fn forks(state: *mut lua_State) -> c_int {
     // SAFETY: as in `on_error`. Making the table may run finalizers, and they may fork: each place is looked up anew.
@@ -224,7 +216,7 @@ pub(super) unsafe extern "C-unwind" fn forks(state: *mut lua_State) -> c_int {
                 Ok(None)
             });
             let Ok(Some(co)) = next else { return 1 };
-            push_task(state, co);
+            owner::push_thread(state, co);
             count += 1;
             ffi::lua_rawseti(state, -2, count);
         }
@@ -290,7 +282,7 @@ pub(super) unsafe extern "C-unwind" fn kill(state: *mut lua_State) -> c_int {
         if let Err(error) = killed {
             raise(state, error);
         }
-        push_task(state, co);
+        owner::push_thread(state, co);
         dispatcher.close(state, task, co);
     }
     1
@@ -336,7 +328,7 @@ pub(super) unsafe extern "C-unwind" fn waiting(state: *mut lua_State) -> c_int {
             if co.is_null() {
                 ffi::lua_pushstring(state, c"BREAK".as_ptr());
             } else {
-                push_task(state, co);
+                owner::push_thread(state, co);
             }
             ffi::lua_rawseti(state, 1, i64::from(session));
             if let Some((text, len)) = origin {

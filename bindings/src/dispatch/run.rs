@@ -3,6 +3,8 @@
 use std::ffi::c_int;
 use std::slice;
 
+use skein_vm::owner;
+
 use super::book::{Target, Waiter};
 use super::cycle::{Incoming, push_body};
 use super::task::{Tag, TaskId};
@@ -274,16 +276,12 @@ impl Dispatcher {
     #[cold]
     unsafe fn explain(&self, from: *mut lua_State, co: *mut lua_State, begin: i64) {
         let desk = self.desk.get();
-        // SAFETY: by the caller's promise; `from` has room for four values. When a coroutine's stack is at its end Lua keeps
-        // some slots for errors, so two can be pushed in any case.
+        // SAFETY: by the caller's promise; `from` has room for four values.
         unsafe {
-            ffi::lua_checkstack(co, 2);
-            ffi::lua_pushvalue(desk, desk::EXPLAIN);
-            ffi::lua_xmove(desk, from, 1);
+            owner::push_from(from, desk, desk::EXPLAIN);
             ffi::lua_pushinteger(from, begin);
-            ffi::lua_pushvalue(co, -1);
-            ffi::lua_pushthread(co);
-            ffi::lua_xmove(co, from, 2);
+            owner::push_from(from, co, -1);
+            owner::push_thread(from, co);
             if ffi::lua_pcall(from, 3, 1, 0) == ffi::LUA_OK {
                 self.book.borrow_mut().report(text_on_top(from));
             } else {

@@ -228,7 +228,7 @@ pub(super) unsafe extern "C-unwind" fn fork(state: *mut lua_State) -> c_int {
             }
             Ok(leaving)
         });
-        answer_task(state, co);
+        owner::push_thread(state, co);
         match queued {
             // It never runs; the coroutine is whoever holds it's.
             Ok(true) => {
@@ -257,15 +257,6 @@ unsafe fn prepare(state: *mut lua_State, dispatcher: &Dispatcher) -> (TaskId, *m
         }
         ffi::lua_xmove(state, co, count);
         (task, co)
-    }
-}
-
-/// Pushes the coroutine of a task.
-unsafe fn answer_task(state: *mut lua_State, co: *mut lua_State) {
-    // SAFETY: called by functions of ours; both have room.
-    unsafe {
-        ffi::lua_pushthread(co);
-        ffi::lua_xmove(co, state, 1);
     }
 }
 
@@ -399,7 +390,7 @@ unsafe fn start_timeout(state: *mut lua_State, keep: bool) -> i32 {
         ffi::lua_rotate(state, 2, 1);
         let (task, co) = dispatcher.take(state);
         ffi::lua_xmove(state, co, 1);
-        answer_task(state, co);
+        owner::push_thread(state, co);
         let session = match guard(|| {
             dispatcher.clear_way();
             let armed = dispatcher.ctx.arm(ticks);

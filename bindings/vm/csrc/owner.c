@@ -35,6 +35,12 @@ LUA_API void skein_pushfrom (lua_State *L, lua_State *from, int idx) {
   api_incr_top(L);
 }
 
+/* pushes another thread of the state, which may have no free slot */
+LUA_API void skein_pushthread (lua_State *L, lua_State *other) {
+  setthvalue(L, s2v(L->top.p), other);
+  api_incr_top(L);
+}
+
 /* 'lua_rawget' from a table that another thread of the state has at 'idx' */
 LUA_API int skein_rawgetfrom (lua_State *L, lua_State *from, int idx) {
   TValue *key = s2v(L->top.p - 1);

@@ -13,6 +13,7 @@ unsafe extern "C-unwind" {
     fn skein_setowner(state: *mut lua_State, owner: *mut c_void);
     fn skein_measured(state: *mut lua_State) -> *mut usize;
     fn skein_pushfrom(state: *mut lua_State, from: *mut lua_State, index: c_int);
+    fn skein_pushthread(state: *mut lua_State, other: *mut lua_State);
     fn skein_rawgetfrom(state: *mut lua_State, from: *mut lua_State, index: c_int) -> c_int;
 }
 
@@ -46,6 +47,18 @@ pub unsafe fn set(state: *mut lua_State, owner: *mut c_void) {
 pub unsafe fn measured(state: *mut lua_State) -> *mut usize {
     // SAFETY: promised by the caller.
     unsafe { skein_measured(state) }
+}
+
+/// Pushes another thread of the same state. What that one has on its stack stays as it is: one that has just yielded may have no slot
+/// free.
+///
+/// # Safety
+///
+/// Both are threads of one live state; `state` has a free slot.
+#[inline(always)]
+pub unsafe fn push_thread(state: *mut lua_State, other: *mut lua_State) {
+    // SAFETY: promised by the caller.
+    unsafe { skein_pushthread(state, other) }
 }
 
 /// Pushes what another thread of the same state has at `index`.
