@@ -9,7 +9,7 @@ use common::Site;
 
 #[test]
 fn native_functions_survive_what_others_have_left_behind() {
-    let chosen = std::env::var("SKEIN_ANY_CALLS").unwrap_or_else(|_| "1:10".into());
+    let chosen = std::env::var("SKEIN_ANY_CALLS").unwrap_or_else(|_| "1:50".into());
     let (seed, turns) = chosen.split_once(':').expect("SKEIN_ANY_CALLS is SEED:TURNS");
     let site = Site::with_main(include_str!("any_calls.lua"));
     site.config(&format!(
