@@ -45,8 +45,6 @@ fn a_channel_may_be_a_connection() {
     let port = listener.local_addr().expect("an address").port();
     let debugger = thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a service");
-        // Gone before the connection is: the service tries once more.
-        drop(listener);
         let mut bytes = [0; 5];
         stream.read_exact(&mut bytes).expect("what it says");
         stream.write_all(b"step\n").expect("our word");
@@ -64,7 +62,8 @@ fn a_channel_may_be_a_connection() {
         repeat ok, why = pcall(channel.read, channel, 10) until not ok
         assert(why:find "the debugger's connection", why)
         channel:close()
-        assert(channels.create("127.0.0.1", {port}) == nil)
+        -- Not the port from above: a process that another test is just starting may still have its listener.
+        assert(channels.create("127.0.0.1", 1) == nil)
         assert(select(2, pcall(channels.create, "127.0.0.1", 70000)):find "Invalid port 70000")
         "##
     ));

@@ -54,6 +54,8 @@ fn a_node_that_started_first_sees_the_table_appear_and_goes_over_to_what_comes_n
             return false
         end)
         skynet.wait(this)
+        local gone
+        repeat skynet.sleep(5) gone = io.open('gone', 'r') until gone
         -- Who publishes has gone; the table stays, and can be published from here.
         sharetable.loadtable('items', { n = 3 })
         sharetable.update 'items'
@@ -74,7 +76,9 @@ fn a_node_that_started_first_sees_the_table_appear_and_goes_over_to_what_comes_n
     let publishing = publisher.start(&["config"]);
     reading.wait_for("stdout", "found\n");
     publisher.write("found", "");
-    for ended in [publishing.wait(), reading.wait()] {
+    let published = publishing.wait();
+    reader.write("gone", "");
+    for ended in [published, reading.wait()] {
         assert!(ended.stdout.contains("\nfine\n"), "{}\n{}", ended.stdout, ended.stderr);
     }
 }
