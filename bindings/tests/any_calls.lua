@@ -43,18 +43,13 @@ if not own_seed then
     return
 end
 
-local seed = math.tointeger(own_seed) * 2654435761 + 88172645463325252
-local function random(n)
-    seed = seed ~ (seed << 13)
-    seed = seed ~ (seed >> 7)
-    seed = seed ~ (seed << 17)
-    return (seed >> 33) % n + 1
-end
+local natives = dofile "natives.lua"
+local random = natives.random(math.tointeger(own_seed) * 2654435761 + 88172645463325252)
 
 ------------------------------------------------------------------------------------------------------------------------ functions
 
--- What ends or stops the service, prints, sleeps (so no `skynet.debugchannel` either), looks up hosts, or is meant for descriptors of
--- the process.
+-- What ends or stops the service, prints, fills memory, sleeps (`skynet.debugchannel` does, and is no module of the list), looks up
+-- hosts, or is meant for descriptors of the process.
 local LEFT_OUT <const> = {
     ["skynet.core.callback"] = true,
     ["skynet.core.command"] = true,
@@ -68,13 +63,15 @@ local LEFT_OUT <const> = {
     ["skynet.socketdriver.resolve"] = true,
     ["coroutine.yield"] = true,
     ["coroutine.close"] = true,
+    ["string.rep"] = true,
+    ["string.dump"] = true,
 }
 
 local functions = {}
-local function add(module, members, left_out)
+local function add(module, members)
     local names = {}
     for name, f in pairs(members) do
-        if type(name) == "string" and type(f) == "function" and not (left_out or LEFT_OUT)[module .. "." .. name] then
+        if type(name) == "string" and type(f) == "function" and not LEFT_OUT[module .. "." .. name] then
             names[#names + 1] = name
         end
     end
@@ -84,16 +81,12 @@ local function add(module, members, left_out)
     end
 end
 
-for _, module in ipairs {
-    "skein.share", "skynet.core", "skynet.profile", "skynet.memory", "bson", "skynet.sharedata.core", "skynet.sharetable.core", "lpeg",
-    "md5.core", "skynet.netpack", "skynet.mongo.driver", "skynet.datasheet.core", "skynet.stm", "skynet.crypt", "skein.crypt", "skein.http",
-    "skein.resp", "skynet.cluster.core", "skein.cluster", "sproto.core", "skynet.multicast.core", "skein.multicast",
-} do
+for _, module in ipairs(natives.modules) do
     add(module, require(module))
 end
 require("ltls.init.c").constructor()
 add("ltls", require "ltls.c")
-add("string", string, { ["string.rep"] = true, ["string.dump"] = true })
+add("string", string)
 add("utf8", utf8)
 add("coroutine", coroutine)
 

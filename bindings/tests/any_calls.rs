@@ -12,6 +12,7 @@ fn native_functions_survive_what_others_have_left_behind() {
     let chosen = std::env::var("SKEIN_ANY_CALLS").unwrap_or_else(|_| "1:50".into());
     let (seed, turns) = chosen.split_once(':').expect("SKEIN_ANY_CALLS is SEED:TURNS");
     let site = Site::with_main(include_str!("any_calls.lua"));
+    site.write("natives.lua", include_str!("natives.lua"));
     site.config(&format!(
         "thread = 4\nlogger = \"log\"\narena_limit = \"1G\"\nseed = {seed}\nturns = {turns}"
     ));

@@ -3,32 +3,11 @@
 
 local core = require "skynet.core"
 
--- One line for each module.
-local modules = {
-    ["skein.share"] = require "skein.share",
-    ["skynet.core"] = core,
-    ["skynet.profile"] = require "skynet.profile",
-    ["skynet.memory"] = require "skynet.memory",
-    ["bson"] = require "bson",
-    ["skynet.sharedata.core"] = require "skynet.sharedata.core",
-    ["skynet.sharetable.core"] = require "skynet.sharetable.core",
-    ["lpeg"] = require "lpeg",
-    ["md5.core"] = require "md5.core",
-    ["skynet.netpack"] = require "skynet.netpack",
-    ["skynet.codecache"] = require "skynet.codecache",
-    ["skynet.mongo.driver"] = require "skynet.mongo.driver",
-    ["skynet.datasheet.core"] = require "skynet.datasheet.core",
-    ["skynet.stm"] = require "skynet.stm",
-    ["skynet.crypt"] = require "skynet.crypt",
-    ["skein.crypt"] = require "skein.crypt",
-    ["skein.http"] = require "skein.http",
-    ["skein.resp"] = require "skein.resp",
-    ["skynet.cluster.core"] = require "skynet.cluster.core",
-    ["skein.cluster"] = require "skein.cluster",
-    ["sproto.core"] = require "sproto.core",
-    ["skynet.multicast.core"] = require "skynet.multicast.core",
-    ["skein.multicast"] = require "skein.multicast",
-}
+local natives = dofile "natives.lua"
+local modules = {}
+for _, name in ipairs(natives.modules) do
+    modules[name] = require(name)
+end
 
 -- A copy: descriptors of this process are not the walk's to play with.
 local driver = require "skynet.socketdriver"
@@ -186,14 +165,7 @@ local function call(label, f, arguments, count)
     end
 end
 
--- A generator of our own: the same walk every time.
-local seed = 88172645463325252
-local function random(n)
-    seed = seed ~ (seed << 13)
-    seed = seed ~ (seed >> 7)
-    seed = seed ~ (seed << 17)
-    return (seed >> 33) % n + 1
-end
+local random = natives.random(88172645463325252)
 
 local own = core.addresscommand "REG"
 -- What a call would look like, so that each place is reached behind good values.

@@ -7,6 +7,7 @@ use common::Site;
 #[test]
 fn every_native_function_survives_every_bad_value() {
     let site = Site::with_main(include_str!("bad_args.lua"));
+    site.write("natives.lua", include_str!("natives.lua"));
     let ended = site.run();
     let tail = |text: &str| text.lines().rev().take(30).collect::<Vec<_>>().join("\n");
     let shown = || format!("{:?}\n{}\n{}", ended.status, tail(&ended.stdout), tail(&ended.stderr));

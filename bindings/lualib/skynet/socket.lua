@@ -34,8 +34,8 @@ local WHOLE_FROM <const> = 16 * 1024
 --- What the driver answers when it has no id left.
 local NO_ID <const> = "reach skynet socket number limit"
 
----@type table<integer, skein.Socket>
 -- This name, and those of `callback` and `socket_message`, are known to code that is injected into services.
+---@type table<integer, skein.Socket>
 local socket_pool = setmetatable({}, {
     -- A service that ends closes what it has.
     __gc = function(all)

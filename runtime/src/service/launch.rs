@@ -73,11 +73,10 @@ impl Modules {
             return Ok(Arc::clone(factory));
         }
         let mut why = String::new();
-        for pattern in self.cpath.split(';').filter(|it| !it.is_empty()) {
-            let path = pattern.replace('?', name);
+        for path in self.places(name) {
             let loaded = match self.loader.get() {
-                Some(load) => load(Path::new(&path), name),
-                None => Err(format!("{path}: this program loads no shared objects")),
+                Some(load) => load(&path, name),
+                None => Err(format!("{}: this program loads no shared objects", path.display())),
             };
             match loaded {
                 Ok(factory) => return Ok(Arc::clone(factories().entry(name.to_owned()).or_insert(factory))),
@@ -90,9 +89,14 @@ impl Modules {
     /// The application's own module of a replaceable name: what `cpath` finds first, unless it is skynet's, which has a `snlua.so`
     /// beside it.
     fn own(&self, name: &str) -> Option<PathBuf> {
-        let places = self.cpath.split(';').filter(|it| !it.is_empty());
-        let first = places.map(|it| PathBuf::from(it.replace('?', name))).find(|it| it.is_file())?;
+        let first = self.places(name).find(|it| it.is_file())?;
         (!first.with_file_name("snlua.so").is_file()).then_some(first)
+    }
+
+    /// Where the shared object of a module may be, in the order of `cpath`.
+    fn places(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        let patterns = self.cpath.split(';').filter(|it| !it.is_empty());
+        patterns.map(move |it| PathBuf::from(it.replace('?', name)))
     }
 }
 
