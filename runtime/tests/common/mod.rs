@@ -19,6 +19,8 @@ pub(crate) type Context = Arc<ServiceContext>;
 pub(crate) struct World {
     pub(crate) node: Arc<Node>,
     pub(crate) dir: TempDir,
+    /// Held from the making of a module to its launch: threads of a test may launch under one name.
+    launching: Mutex<()>,
 }
 
 impl World {
@@ -40,7 +42,7 @@ impl World {
         settings.set("thread", "2").set("bootstrap", "").set("harbor", "0");
         settings.set("logger", dir.path().join("log").as_os_str().as_encoded_bytes());
         change(&mut settings, &dir);
-        Self { node: Node::new(settings).unwrap(), dir }
+        Self { node: Node::new(settings).unwrap(), dir, launching: Mutex::new(()) }
     }
 
     /// Launches a service that handles its messages with `dispatch`.
@@ -54,6 +56,7 @@ impl World {
 
     /// Launches a service that is made already.
     pub(crate) fn launch(&self, name: &str, args: Option<&[u8]>, service: impl Service + 'static) -> Handle {
+        let _launching = self.launching.lock().unwrap();
         once(&self.node, name, service);
         self.node.launch(name, args).unwrap()
     }
